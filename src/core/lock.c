@@ -1,0 +1,110 @@
+/*
+ * lock: the contended half of the robust lock, and the proof that the kernel keeps its part. See
+ * lock.h for the protocol and the rules.
+ *
+ * Death at any instruction (the word decides; the lists are the kernel's way to find it):
+ *  - waiting, before the word is ours: the kernel finds nothing of ours. If the dying thread was the
+ *    one that a release had woken, the word is pending and free: the kernel wakes another.
+ *  - after the compare-and-swap: the word carries our id and is pending or linked: marked, and one
+ *    sleeper woken.
+ *  - in a release, before the word is freed: as above. The uncontended release is one instruction;
+ *    the contended one is one step of the kernel: nothing lies between "free" and "woken".
+ */
+#include "lock.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int
+amp_lock_wait(struct amp_lock *lock, amp_time deadline, struct amp_what *what)
+{
+    uint32_t keep = 0; /* once we slept, others may sleep too: keep telling */
+    for (;;) {
+        amp_lock_pending(lock); /* again each time: what a slice looks at takes locks too */
+        uint32_t word = atomic_load_explicit(&lock->l_word, memory_order_relaxed);
+        if (!(word & FUTEX_TID_MASK)) {
+            uint32_t mine = amp_self.tid | (word & FUTEX_WAITERS) | keep;
+            if (!atomic_compare_exchange_strong_explicit(&lock->l_word, &word, mine,
+                                                         memory_order_acquire,
+                                                         memory_order_relaxed))
+                continue;
+            amp_lock_link(lock);
+            amp_lock_settled();
+            return word & FUTEX_OWNER_DIED ? AMP_OWNER_DIED : 0;
+        }
+        lock->l_hint = 0; /* a race on a hint: at worst one wake-up of nobody more, or less */
+        int result = amp_wait(&lock->l_word, word, FUTEX_WAITERS, deadline, what);
+        if (result != 0) {
+            amp_lock_settled();
+            return result;
+        }
+        /* A sleeper that is woken and finds the lock taken again sleeps again; its bit was kept by
+           whoever took it. Only the flag for "I slept" is ours to add. */
+        if (what->since != 0)
+            keep = FUTEX_WAITERS;
+    }
+}
+
+/* The word was not plainly ours when we released: it has the waiters' bit. Called with the lock
+   pending and unlinked. */
+void
+amp_lock_wake(struct amp_lock *lock)
+{
+    atomic_thread_fence(memory_order_seq_cst); /* what we wrote under the lock, before the kernel frees it */
+    if (lock->l_hint) {
+        lock->l_hint = 0;
+        amp_futex.set_and_wake(&lock->l_word, 0, AMP_WAKE_ALL);
+    } else if (amp_futex.set_and_wake(&lock->l_word, FUTEX_WAITERS, 1) == 0) {
+        lock->l_hint = 1;
+    }
+}
+
+/*
+ * The trial. A task that shares our memory takes a lock by its own robust list and ends; its end must
+ * mark the word. It shares the memory so that a large heap costs nothing, and it does nothing but
+ * system calls on its own small stack.
+ */
+struct trial {
+    struct amp_lock lock;
+    struct robust_list_head head;
+};
+
+static int
+die_with_lock(void *argument)
+{
+    struct trial *trial = argument;
+    trial->head.list.next = (struct robust_list *) &trial->lock.l_next;
+    trial->head.futex_offset = -32;
+    trial->head.list_op_pending = NULL;
+    trial->lock.l_next = &trial->head.list;
+    if (syscall(SYS_set_robust_list, &trial->head, sizeof trial->head) != 0)
+        syscall(SYS_exit, 1);
+    atomic_store(&trial->lock.l_word, (uint32_t) syscall(SYS_gettid));
+    syscall(SYS_exit, 0);
+    return 0;
+}
+
+bool
+amp_lock_works(void)
+{
+    static struct trial trial;
+    static char stack[16384] __attribute__((aligned(16)));
+    if (amp_self.robust == NULL || amp_self.robust->futex_offset != -32)
+        return false;
+    memset(&trial, 0, sizeof trial);
+    sigset_t all, old;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &old);
+    int pid = clone(die_with_lock, stack + sizeof stack, CLONE_VM | CLONE_VFORK, &trial);
+    bool ended = pid > 0 && syscall(SYS_wait4, pid, NULL, __WCLONE, NULL) == pid;
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    if (!ended || atomic_load(&trial.lock.l_word) != FUTEX_OWNER_DIED)
+        return false;
+    amp_word probe = 1;
+    return amp_futex.add_and_wake(&probe, 1, 1) == 0 && atomic_load(&probe) == 2;
+}

@@ -1,0 +1,324 @@
+/*
+ * roster: slots of the members, their life and their burial. See roster.h.
+ */
+#include "roster.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STATE(generation, phase) ((uint64_t) (generation) << 8 | (uint64_t) (phase))
+#define BACKED_AT_ONCE 8 /* slots in a page */
+
+/* Nothing that the roster's lock guards can be half done: a slot is taken by one store. */
+static struct amp_header *
+enter(void)
+{
+    struct amp_header *h = amp_arena.header;
+    amp_lock_enter(&h->h_roster_lock);
+    return h;
+}
+
+static int
+find_free(struct amp_header *h, uint32_t *index)
+{
+    uint32_t top = atomic_load_explicit(&h->h_members_top, memory_order_relaxed);
+    if (atomic_load_explicit(&h->h_members_live, memory_order_relaxed) < top) {
+        for (uint32_t i = 0; i < top; i++) {
+            if (amp_member_phase(amp_member_at(i)) == AMP_FREE) {
+                *index = i;
+                return 0;
+            }
+        }
+    }
+    if (top == AMP_MEMBERS_MAX)
+        return -EAGAIN;
+    if (top % BACKED_AT_ONCE == 0) {
+        int failure = amp_arena_back(h->h_roster + (uint64_t) top * AMP_ROSTER_SLOT, AMP_PAGE);
+        if (failure != 0)
+            return failure;
+    }
+    atomic_store_explicit(&h->h_members_top, top + 1, memory_order_release);
+    *index = top;
+    return 0;
+}
+
+int
+amp_member_reserve(const char *name, uint32_t *index)
+{
+    struct amp_header *h = enter();
+    int failure = find_free(h, index);
+    if (failure == 0) {
+        struct amp_member *m = amp_member_at(*index);
+        m->m_parent = amp_self.member;
+        m->m_parent_generation =
+            amp_self.member == AMP_NOBODY ? 0 : amp_member_generation(amp_member_at(amp_self.member));
+        snprintf(m->m_name, sizeof m->m_name, "%s", name);
+        atomic_store_explicit(&m->m_pid, 0, memory_order_relaxed);
+        atomic_store_explicit(&m->m_tid, 0, memory_order_relaxed);
+        atomic_store_explicit(&m->m_status, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&h->h_members_live, 1, memory_order_relaxed);
+        atomic_store_explicit(&m->m_state, STATE(amp_member_generation(m), AMP_RESERVED),
+                              memory_order_release);
+    }
+    amp_lock_leave(&h->h_roster_lock);
+    return failure;
+}
+
+int
+amp_member_enter(uint32_t index)
+{
+    struct amp_member *m = amp_member_at(index);
+    uint64_t reserved = STATE(amp_member_generation(m), AMP_RESERVED);
+    if (amp_lock_try(&m->m_life) < 0)
+        return -ESTALE;
+    atomic_store_explicit(&m->m_pid, (uint32_t) getpid(), memory_order_relaxed);
+    atomic_store_explicit(&m->m_tid, amp_self.tid, memory_order_relaxed);
+    /* The life lock first: a LIVE slot without it counts as dead. */
+    if (!atomic_compare_exchange_strong(&m->m_state, &reserved, reserved + AMP_LIVE - AMP_RESERVED)) {
+        amp_lock_leave(&m->m_life);
+        return -ESTALE;
+    }
+    amp_self.member = index;
+    amp_self.waiting = &m->m_waiting;
+    return 0;
+}
+
+void
+amp_member_leave(int status)
+{
+    uint32_t index = amp_self.member;
+    if (index == AMP_NOBODY)
+        return;
+    struct amp_member *m = amp_member_at(index);
+    uint32_t generation = amp_member_generation(m);
+    atomic_store_explicit(&m->m_status, status, memory_order_relaxed);
+    amp_self.member = AMP_NOBODY;
+    amp_self.waiting = NULL;
+    amp_lock_leave(&m->m_life);
+    amp_member_bury(index, generation, false);
+}
+
+/* Nobody holds the life lock. */
+static bool
+life_is_over(const struct amp_member *m)
+{
+    return (atomic_load_explicit(&m->m_life.l_word, memory_order_acquire) & FUTEX_TID_MASK) == 0;
+}
+
+bool
+amp_member_lives(uint32_t index, uint32_t generation)
+{
+    const struct amp_member *m = amp_member_at(index);
+    uint64_t state = atomic_load_explicit(&m->m_state, memory_order_acquire);
+    if (state == STATE(generation, AMP_RESERVED))
+        return true;
+    return state == STATE(generation, AMP_LIVE) && !life_is_over(m);
+}
+
+int
+amp_member_join(uint32_t index, uint32_t generation, amp_time deadline)
+{
+    struct amp_member *m = amp_member_at(index);
+    struct amp_what what = {.kind = 0};
+    while (amp_member_lives(index, generation)) {
+        uint32_t word = atomic_load_explicit(&m->m_life.l_word, memory_order_acquire);
+        if ((word & FUTEX_TID_MASK) == 0 && amp_member_phase(m) == AMP_LIVE)
+            break;
+        /* The kernel wakes one waiter of a dead owner's lock; that one passes it on below. */
+        int result = amp_wait(&m->m_life.l_word, word, FUTEX_WAITERS, deadline, &what);
+        if (result < 0)
+            return result;
+    }
+    amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL);
+    amp_member_bury(index, generation, false);
+    return 0;
+}
+
+/* True when the slot's member is dead beyond doubt. A RESERVED slot is when its parent is, unless the
+   child takes it first: the same compare-and-swap decides. */
+static bool
+is_dead(const struct amp_member *m, uint64_t state, bool reaped)
+{
+    if ((state & 0xff) == AMP_LIVE)
+        return life_is_over(m);
+    if ((state & 0xff) == AMP_RESERVED)
+        return reaped || (m->m_parent != AMP_NOBODY &&
+                          !amp_member_lives(m->m_parent, m->m_parent_generation));
+    return false;
+}
+
+void
+amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
+{
+    struct amp_header *h = amp_arena.header;
+    struct amp_member *m = amp_member_at(index);
+    uint64_t state = atomic_load_explicit(&m->m_state, memory_order_acquire);
+    if (state >> 8 != generation || !is_dead(m, state, reaped))
+        return;
+    amp_lock_enter(&h->h_recovery_lock); /* a burier that died left steps that can be done again */
+    state = atomic_load_explicit(&m->m_state, memory_order_acquire);
+    if (state >> 8 == generation && is_dead(m, state, reaped)) {
+        /* A child that is born just now finds LIVE's life lock taken and gives up. */
+        bool unborn = (state & 0xff) == AMP_RESERVED;
+        if (!unborn || amp_lock_try(&m->m_life) >= 0) {
+            for (int i = 0; amp_burial_steps[i] != NULL; i++)
+                amp_burial_steps[i](index);
+            memset(m->m_tickets, 0, sizeof m->m_tickets);
+            atomic_store_explicit(&m->m_waiting.w_kind, 0, memory_order_relaxed);
+            atomic_store_explicit(&m->m_waiting.w_serial, /* even, whatever it died in */
+                                  (m->m_waiting.w_serial + 2) & ~1u, memory_order_relaxed);
+            atomic_store_explicit(&m->m_pin, 0, memory_order_relaxed);
+            atomic_store_explicit(&m->m_handling, 0, memory_order_relaxed);
+            atomic_fetch_add_explicit(&h->h_deaths, 1, memory_order_relaxed);
+            atomic_fetch_sub_explicit(&h->h_members_live, 1, memory_order_relaxed);
+            atomic_store_explicit(&m->m_state, STATE(generation + 1, AMP_FREE),
+                                  memory_order_release);
+            if (unborn)
+                amp_lock_leave(&m->m_life);
+        }
+    }
+    amp_lock_leave(&h->h_recovery_lock);
+}
+
+void
+amp_roster_sweep(void)
+{
+    uint32_t top = amp_members_top();
+    for (uint32_t i = 0; i < top; i++) {
+        struct amp_member *m = amp_member_at(i);
+        uint64_t state = atomic_load_explicit(&m->m_state, memory_order_acquire);
+        if (is_dead(m, state, false))
+            amp_member_bury(i, (uint32_t) (state >> 8), false);
+    }
+}
+
+uint32_t
+amp_member_of_thread(uint32_t tid)
+{
+    uint32_t top = amp_members_top();
+    for (uint32_t i = 0; i < top; i++) {
+        struct amp_member *m = amp_member_at(i);
+        if (atomic_load_explicit(&m->m_tid, memory_order_relaxed) == tid &&
+            amp_member_phase(m) == AMP_LIVE && !life_is_over(m))
+            return i;
+    }
+    return AMP_NOBODY;
+}
+
+bool
+amp_member_waiting(uint32_t index, struct amp_what *what)
+{
+    /* Pairs with publish() of wait.c: even, read, still the same. */
+    struct amp_waiting *w = &amp_member_at(index)->m_waiting;
+    uint32_t serial = atomic_load_explicit(&w->w_serial, memory_order_acquire);
+    *what = (struct amp_what) {
+        .kind = atomic_load_explicit(&w->w_kind, memory_order_relaxed),
+        .cell = atomic_load_explicit(&w->w_cell, memory_order_relaxed),
+        .lock = atomic_load_explicit(&w->w_lock, memory_order_relaxed),
+        .since = atomic_load_explicit(&w->w_since, memory_order_relaxed),
+    };
+    atomic_thread_fence(memory_order_acquire);
+    return !(serial & 1) && what->kind != 0 &&
+           atomic_load_explicit(&w->w_serial, memory_order_relaxed) == serial;
+}
+
+struct amp_ticket *
+amp_ticket_free(void)
+{
+    struct amp_ticket *tickets = amp_member_at(amp_self.member)->m_tickets;
+    for (int i = 0; i < AMP_TICKETS; i++) {
+        if (atomic_load_explicit(&tickets[i].t_cell, memory_order_relaxed) == 0)
+            return &tickets[i];
+    }
+    return NULL;
+}
+
+void
+amp_ticket_call(struct amp_ticket *ticket)
+{
+    uint32_t waiting = AMP_TICKET_WAITING;
+    /* release: what the caller did before is seen by who returns from the wait */
+    if (!atomic_compare_exchange_strong_explicit(&ticket->t_word, &waiting, AMP_TICKET_CALLED,
+                                                 memory_order_release, memory_order_relaxed)) {
+        atomic_thread_fence(memory_order_seq_cst);
+        amp_futex.set_and_wake(&ticket->t_word, AMP_TICKET_CALLED, AMP_WAKE_ALL);
+    }
+}
+
+void
+amp_tickets_each(uint32_t cell, void (*visit)(struct amp_ticket *ticket, void *argument),
+                 void *argument)
+{
+    uint32_t top = amp_members_top();
+    for (uint32_t i = 0; i < top; i++) {
+        struct amp_ticket *tickets = amp_member_at(i)->m_tickets;
+        for (int k = 0; k < AMP_TICKETS; k++) {
+            if (amp_ticket_waits(&tickets[k], cell))
+                visit(&tickets[k], argument);
+        }
+    }
+}
+
+/* The chain from `what`: how many edges until it comes back to us, or 0. */
+static unsigned
+follow(const struct amp_what *what, struct amp_edge *chain, unsigned max)
+{
+    struct amp_edge edge = {.member = amp_self.member, .what = *what};
+    for (unsigned n = 0; n < max; n++) {
+        if (edge.what.lock == 0)
+            return 0;
+        uint32_t owner = amp_lock_owner(amp_at(edge.what.lock));
+        edge.holder = owner == 0 ? AMP_NOBODY : amp_member_of_thread(owner);
+        chain[n] = edge;
+        if (edge.holder == AMP_NOBODY)
+            return 0;
+        if (edge.holder == amp_self.member)
+            return n + 1;
+        edge.member = edge.holder;
+        if (!amp_member_waiting(edge.member, &edge.what))
+            return 0;
+    }
+    return 0;
+}
+
+unsigned
+amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain, unsigned max)
+{
+    if (amp_self.member == AMP_NOBODY)
+        return 0;
+    unsigned length = follow(what, chain, max);
+    if (length == 0)
+        return 0;
+    /* Every one in the cycle sleeps, so a cycle that stands a second look, with the same waits since the
+       same times, is real. */
+    struct amp_edge again[AMP_MEMBERS_MAX > 64 ? 64 : AMP_MEMBERS_MAX];
+    unsigned room = max < sizeof again / sizeof *again ? max : sizeof again / sizeof *again;
+    if (follow(what, again, room) != length)
+        return 0;
+    for (unsigned i = 0; i < length; i++) {
+        if (again[i].member != chain[i].member || again[i].what.lock != chain[i].what.lock ||
+            again[i].what.since != chain[i].what.since)
+            return 0;
+    }
+    return length;
+}
+
+static int
+look_around(const struct amp_what *what)
+{
+    if (amp_arena.base == NULL)
+        return 0;
+    amp_roster_sweep();
+    struct amp_edge chain[64];
+    if (what->lock != 0 && amp_now() - what->since >= AMP_SUSPICION &&
+        amp_roster_deadlock(what, chain, 64) > 0)
+        return -EDEADLK;
+    return 0;
+}
+
+void
+amp_roster_watch(void)
+{
+    amp_look_around = look_around;
+}

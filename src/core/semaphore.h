@@ -1,0 +1,48 @@
+/*
+ * semaphore: permits that anyone may give and take, and bounded ones that have owners.
+ *
+ * The permits are a commit word whose count goes both ways. SLEEPER is only ever set while there are
+ * no permits, so the word is even, or 1.
+ *
+ * Plain semaphore:
+ *  - acquire: compare-and-swap to one permit less. None there: the role lock makes this thread the one
+ *    sleeper; a sleeper that is killed hands the role on, and the next looks at the permits itself.
+ *  - release: compare-and-swap to one more. Somebody sleeps (the word is 1): the releasers' lock
+ *    keeps a second release away, and the kernel adds one and wakes in the same step.
+ *  Death: the commit is one instruction. Permits of the dead stay taken: nobody owns them.
+ *
+ * Bounded semaphore: `held[member]` says how many permits each member has. That is the truth; the
+ * word is derived from it (limit - sum of held), and both change under the releasers' lock. When its
+ * owner died, the next one counts again. When a member died, amp_semaphore_bury gives its permits back.
+ */
+#ifndef AMP_SEMAPHORE_H
+#define AMP_SEMAPHORE_H
+
+#include "lock.h"
+#include "word.h"
+
+#define AMP_PERMITS_MAX 0x3fffffffu
+
+struct amp_semaphore {
+    struct amp_lock *releasers; /* all four are pointers into shared memory */
+    struct amp_lock *role;
+    amp_word *permits;
+    _Atomic uint32_t *held; /* of a bounded one: one count a member; else NULL */
+    uint32_t members;       /* how many there can be */
+    uint32_t limit;         /* of a bounded one */
+};
+
+/* 0, -ETIMEDOUT, -EINTR, -EDEADLK. */
+int amp_semaphore_acquire(const struct amp_semaphore *semaphore, amp_time deadline,
+                          struct amp_what *what);
+
+/* 0; -EOVERFLOW when there would be more than AMP_PERMITS_MAX permits; of a bounded one -EPERM when
+   the calling thread has none, -EOVERFLOW when all have been given back. */
+int amp_semaphore_release(const struct amp_semaphore *semaphore);
+
+uint32_t amp_semaphore_value(const struct amp_semaphore *semaphore);
+
+/* Gives back the permits of a member that has died. */
+void amp_semaphore_bury(const struct amp_semaphore *semaphore, uint32_t member);
+
+#endif

@@ -1,0 +1,142 @@
+/*
+ * value: see value.h.
+ */
+#include "value.h"
+
+#include <limits.h>
+#include <string.h>
+
+#define INTEGER(code, type, least, most) \
+    {code, sizeof(type), AMP_INTEGER, (type) -1 < (type) 1, least, most}
+
+static const struct amp_type types[] = {
+    INTEGER('b', signed char, SCHAR_MIN, SCHAR_MAX),
+    INTEGER('B', unsigned char, 0, UCHAR_MAX),
+    INTEGER('h', short, SHRT_MIN, SHRT_MAX),
+    INTEGER('H', unsigned short, 0, USHRT_MAX),
+    INTEGER('i', int, INT_MIN, INT_MAX),
+    INTEGER('I', unsigned int, 0, UINT_MAX),
+    INTEGER('l', int64_t, INT64_MIN, INT64_MAX),
+    INTEGER('L', uint64_t, 0, INT64_MAX),
+    INTEGER('q', int64_t, INT64_MIN, INT64_MAX),
+    INTEGER('Q', uint64_t, 0, INT64_MAX),
+    {'f', sizeof(float), AMP_FLOAT, true, 0, 0},
+    {'d', sizeof(double), AMP_FLOAT, true, 0, 0},
+    {'c', 1, AMP_CHARACTER, false, 0, UCHAR_MAX},
+    {'?', 1, AMP_BOOLEAN, false, 0, 1},
+};
+
+const struct amp_type *
+amp_type_find(char code)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (types[i].code == code)
+            return &types[i];
+    }
+    return NULL;
+}
+
+uint64_t
+amp_bits_of_float(const struct amp_type *type, double number)
+{
+    uint64_t bits;
+    if (type->size == sizeof(float))
+        number = (double) (float) number;
+    memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+double
+amp_float_of_bits(uint64_t bits)
+{
+    double number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+/* Elements are read and written whole, in no order among themselves: who needs order has a lock. */
+#define LOAD(type, address) __atomic_load_n((const type *) (address), __ATOMIC_RELAXED)
+#define STORE(type, address, n) __atomic_store_n((type *) (address), (type) (n), __ATOMIC_RELAXED)
+
+uint64_t
+amp_element_load(const struct amp_type *type, const void *address)
+{
+    if (type->class == AMP_FLOAT && type->size == sizeof(float)) {
+        uint32_t raw = LOAD(uint32_t, address);
+        float number;
+        memcpy(&number, &raw, sizeof number);
+        return amp_bits_of_float(type, number);
+    }
+    switch (type->size) {
+    case 1:
+        return type->is_signed ? (uint64_t) LOAD(int8_t, address) : LOAD(uint8_t, address);
+    case 2:
+        return type->is_signed ? (uint64_t) LOAD(int16_t, address) : LOAD(uint16_t, address);
+    case 4:
+        return type->is_signed ? (uint64_t) LOAD(int32_t, address) : LOAD(uint32_t, address);
+    default:
+        return LOAD(uint64_t, address);
+    }
+}
+
+void
+amp_element_store(const struct amp_type *type, void *address, uint64_t bits)
+{
+    if (type->class == AMP_FLOAT && type->size == sizeof(float)) {
+        float number = (float) amp_float_of_bits(bits);
+        uint32_t raw;
+        memcpy(&raw, &number, sizeof raw);
+        STORE(uint32_t, address, raw);
+        return;
+    }
+    switch (type->size) {
+    case 1:
+        STORE(uint8_t, address, bits);
+        break;
+    case 2:
+        STORE(uint16_t, address, bits);
+        break;
+    case 4:
+        STORE(uint32_t, address, bits);
+        break;
+    default:
+        STORE(uint64_t, address, bits);
+    }
+}
+
+int
+amp_array_init(struct amp_cell *array, const struct amp_type *type, uint64_t length)
+{
+    if (length > AMP_ARRAY_MAX / type->size)
+        return -ENOMEM;
+    uint32_t run;
+    int failure = amp_arena_take(length * type->size, amp_cell_index(array), &run);
+    if (failure != 0)
+        return failure;
+    memset(amp_page_at(run), 0, (size_t) length * type->size);
+    array->v_run = run;
+    array->v_length = length;
+    array->v_type = (uint32_t) (unsigned char) type->code;
+    return 0;
+}
+
+static bool
+keep_none(uint32_t page, void *argument)
+{
+    (void) page, (void) argument;
+    return false;
+}
+
+static void
+array_end(struct amp_cell *array)
+{
+    bool begun = array->c_ending || array->v_run == 0; /* a maker may have died before it was noted */
+    array->c_ending = 1;
+    AMP_COMPILER_BARRIER();
+    if (begun)
+        amp_arena_reclaim(amp_cell_index(array), keep_none, NULL);
+    else
+        amp_arena_free(array->v_run);
+}
+
+const struct amp_kind_operations amp_array_operations = {.end = array_end};
