@@ -391,6 +391,9 @@ amp_hold_transferred(void)
 void
 amp_unhold(amp_handle handle)
 {
+    /* A member that left holds nothing; and the cell may have ended and be another object by now. */
+    if (amp_self.member == AMP_NOBODY || amp_cell_of(handle) == NULL)
+        return;
     amp_handling(true);
     clear_bit(amp_self.member, amp_handle_index(handle));
     consider(handle);

@@ -1,0 +1,55 @@
+-- What is built beside the host: the library, the module for stock lua, and modules in C in the
+-- host.
+
+local cli = require "host.cli"
+
+local build = assert(os.getenv "top_builddir", "top_builddir must be the build tree")
+local source = assert(os.getenv "top_srcdir", "top_srcdir must be the source tree")
+
+cli.expect("the host gives modules in C Lua's functions",
+    cli.run "-e 'print(require \"probe\".add(1, 2))'",
+    {status = 0, out = "3\n", err = ""})
+
+for _, name in ipairs {"luamp", "luamp.process", "luamp.signal", "luamp.sync", "luamp.ipc",
+    "luamp.pool"} do
+    cli.expect("stock lua can require " .. name,
+        cli.run_lua("-e 'print(type(require \"" .. name .. "\"), process, sync)'"),
+        {status = 0, out = "table\tnil\tnil\n", err = ""})
+end
+
+local function exported(library)
+    local names = {}
+    local listing = cli.shell("nm -D --defined-only " .. build .. "/.libs/" .. library).out
+    for name in listing:gmatch "(%S+)\n" do
+        names[#names + 1] = name
+    end
+    table.sort(names)
+    return table.concat(names, " ")
+end
+
+local public = exported "libluamp.so"
+for _, name in ipairs {"luamp_main", "luamp_openlibs", "luamp_version", "luaopen_luamp"} do
+    cli.ok(public:find(name, 1, true), "the library exports " .. name, public)
+end
+local rest = public:gsub("luaopen_luamp[%w_]*", ""):gsub("luamp_%w+", "")
+    :gsub("amp_public_[%w_]+", "")
+cli.ok(not rest:find "%S", "and nothing that is not public", rest)
+local module = exported "luamp.so"
+cli.ok(module:find "luaopen_luamp" and not module:gsub("luaopen_luamp[%w_]*", ""):find "%S",
+    "the module exports its openers only", module)
+local needed = cli.shell("readelf -d " .. build .. "/.libs/luamp.so").out
+cli.ok(needed:find "libc%.so" and not needed:find "liblua",
+    "the module brings no Lua of its own", needed)
+
+local compiler = os.getenv "CC" or "cc"
+cli.file("header.c", '#include "luamp.h"\n#if LUAMP_VERSION_NUM < 100\n#error version\n#endif\n'
+    .. "const char *version = LUAMP_VERSION;\n")
+cli.expect("the header is plain C",
+    cli.shell(compiler .. " -std=c99 -pedantic -Wall -Wextra -Werror -I" .. source .. "/src "
+        .. (os.getenv "LUA_CFLAGS" or "") .. " -c header.c"),
+    {status = 0, out = "", err = ""})
+local stated = cli.shell("cd " .. source .. " && build-aux/version").out
+cli.ok(cli.run("--version").out:match "^luamp (%S+)" == stated,
+    "the program's version is the header's", stated)
+
+cli.done()
