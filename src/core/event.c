@@ -59,3 +59,15 @@ amp_event_wait(const struct amp_event *event, amp_time deadline, struct amp_what
         value = atomic_load_explicit(event->word, memory_order_acquire);
     }
 }
+
+bool
+amp_event_prepare_wait(const struct amp_event *event, uint32_t *value)
+{
+    uint32_t word = atomic_load(event->word);
+    do {
+        if (says_set(word))
+            return false;
+        *value = word | AMP_SLEEPER;
+    } while (word != *value && !atomic_compare_exchange_weak(event->word, &word, *value));
+    return true;
+}

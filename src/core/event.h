@@ -24,4 +24,8 @@ bool amp_event_is_set(const struct amp_event *event);
 /* 0 once the event is set, or was set since the call; -ETIMEDOUT, -EINTR, -EDEADLK. */
 int amp_event_wait(const struct amp_event *event, amp_time deadline, struct amp_what *what);
 
+/* For a wait on several objects: sets the flag for sleepers, and stores the word's value. False when
+   the event is set. */
+bool amp_event_prepare_wait(const struct amp_event *event, uint32_t *value);
+
 #endif

@@ -135,7 +135,11 @@ struct amp_cell {
             amp_handle p_in, p_out;
         };
         struct {                             /* AMP_CONDITION: its lock */
-            uint64_t d_lock;
+            amp_handle d_lock;
+        };
+        struct {                             /* AMP_BARRIER */
+            double b_timeout;                /* seconds, negative: none */
+            uint32_t b_has_action;
         };
         unsigned char c_rest[240];
     };

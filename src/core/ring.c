@@ -372,8 +372,9 @@ next_message(struct amp_cell *q, uint64_t head)
     return head;
 }
 
-/* Private memory of a thread, for messages that are copied out. */
+/* Private memory of a thread, for a message that is copied out; and whether one is being read there. */
 static __thread unsigned char *copies;
+static __thread bool copies_in_use;
 
 /* Makes the message readable when the lock is free again, and its objects ours. 0 or -ENOMEM. */
 static int
@@ -388,13 +389,16 @@ secure(uint64_t position, const struct frame *frame, struct amp_message *message
         atomic_store_explicit(pin, PAGE(position), memory_order_release);
         message->pinned = true;
     } else {
-        unsigned char *copy = copies;
-        if (size > COPY_MAX) /* one is being read in place already */
+        unsigned char *copy;
+        if (copies == NULL)
+            copies = malloc(COPY_MAX);
+        if (size > COPY_MAX || copies_in_use) /* another one is being read */
             copy = message->heap = malloc(size);
-        else if (copies == NULL)
-            copy = copies = malloc(COPY_MAX);
+        else
+            copy = copies;
         if (copy == NULL)
             return -ENOMEM;
+        copies_in_use = copies_in_use || copy == copies;
         memcpy(copy, body, size);
         body = copy;
     }
@@ -433,6 +437,7 @@ take_message(struct amp_cell *q, struct amp_lease *lease, struct amp_message *me
         uint64_t task = 0;
         memcpy(&task, message->bytes, message->length < 8 ? message->length : 8);
         lease->l_count = taken;
+        atomic_store_explicit(&lease->l_deadline, 0, memory_order_relaxed);
         AMP_COMPILER_BARRIER();
         atomic_store_explicit(&lease->l_task, task, memory_order_release);
     }
@@ -517,12 +522,19 @@ amp_lease_done(struct amp_cell *q, uint32_t lease)
 }
 
 uint64_t
-amp_lease_task(struct amp_cell *q, uint32_t lease)
+amp_lease_task(struct amp_cell *q, uint32_t lease, amp_time *deadline)
 {
     enter_consumers(q); /* erases what was not taken */
     uint64_t task = atomic_load_explicit(&leases_of(q)[lease].l_task, memory_order_relaxed);
+    *deadline = atomic_load_explicit(&leases_of(q)[lease].l_deadline, memory_order_relaxed);
     leave_consumers(q);
     return task;
+}
+
+void
+amp_lease_set_deadline(struct amp_cell *q, uint32_t lease, amp_time deadline)
+{
+    atomic_store_explicit(&leases_of(q)[lease].l_deadline, deadline, memory_order_relaxed);
 }
 
 void
@@ -530,6 +542,8 @@ amp_message_done(struct amp_message *message)
 {
     if (message->pinned)
         atomic_store_explicit(&amp_member_at(amp_self.member)->m_pin, 0, memory_order_release);
+    else if (message->heap == NULL)
+        copies_in_use = false;
     free(message->heap);
     message->pinned = false;
     message->heap = NULL;

@@ -67,9 +67,9 @@ void amp_ring_publish(struct amp_cell *queue);
  * A lease that was written for a message that was then not taken is erased by the next consumer.
  */
 struct amp_lease {
-    _Atomic uint64_t l_task;    /* 0: idle */
-    uint32_t l_count;           /* of q_taken, before */
-    uint32_t l_spare;
+    _Atomic uint64_t l_task;     /* 0: idle */
+    _Atomic int64_t l_deadline;  /* when the worker is to be ended for it, or 0; set by the worker */
+    uint32_t l_count;            /* of q_taken, before */
 };
 
 /* Gives the queue `n` leases: 0 or -ENOMEM. Before the queue is used. */
@@ -78,8 +78,10 @@ int amp_ring_init_leases(struct amp_cell *queue, uint32_t n);
 /* The worker has done its task, and put the result where it belongs. */
 void amp_lease_done(struct amp_cell *queue, uint32_t lease);
 
-/* The task that a lease says, 0: none. Exact for a worker that is dead or idle. */
-uint64_t amp_lease_task(struct amp_cell *queue, uint32_t lease);
+/* The task that a lease says, 0: none, and its deadline. Exact for a worker that is dead or idle. */
+uint64_t amp_lease_task(struct amp_cell *queue, uint32_t lease, amp_time *deadline);
+
+void amp_lease_set_deadline(struct amp_cell *queue, uint32_t lease, amp_time deadline);
 
 /* Takes the oldest message. 0: the caller reads it, and then calls amp_message_done. -EAGAIN (empty, and
    the deadline is AMP_AT_ONCE), -ETIMEDOUT, -EINTR, -EPIPE (empty and closed), -ENOMEM, -EDEADLK. */

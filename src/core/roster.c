@@ -135,6 +135,20 @@ amp_member_join(uint32_t index, uint32_t generation, amp_time deadline)
     return 0;
 }
 
+amp_word *
+amp_member_life(uint32_t index, uint32_t generation, uint32_t *value)
+{
+    amp_word *word = &amp_member_at(index)->m_life.l_word;
+    uint32_t seen = atomic_load_explicit(word, memory_order_acquire);
+    for (;;) {
+        if (!amp_member_lives(index, generation))
+            return NULL;
+        *value = seen | FUTEX_WAITERS;
+        if (seen == *value || atomic_compare_exchange_strong(word, &seen, *value))
+            return word;
+    }
+}
+
 /* True when the slot's member is dead beyond doubt. A RESERVED slot is when its parent is, unless the
    child takes it first: the same compare-and-swap decides. */
 static bool

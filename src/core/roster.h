@@ -114,6 +114,10 @@ bool amp_member_lives(uint32_t index, uint32_t generation);
 /* Waits until that is no longer so: 0, -ETIMEDOUT, -EINTR, -EDEADLK. */
 int amp_member_join(uint32_t index, uint32_t generation, amp_time deadline);
 
+/* For a wait on several: the word that changes when the member dies, its flag for sleepers set, and its
+   value. NULL when it is dead. */
+amp_word *amp_member_life(uint32_t index, uint32_t generation, uint32_t *value);
+
 /* Recovers what a dead member had; no-op when it lives. `reaped` says that the caller knows its
    process to be gone, which a RESERVED slot cannot tell by itself. */
 void amp_member_bury(uint32_t index, uint32_t generation, bool reaped);

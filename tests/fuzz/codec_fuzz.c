@@ -12,12 +12,15 @@
  *
  *   - decoding ends with values, or with an error that says that the message is at fault;
  *   - it takes no memory out of proportion;
- *   - what was received can be sent on, and arrives as as many values.
+ *   - what was received can be sent on, with no more memory, and arrives as as many values.
  *
  * Lua does not defend itself against made-up bytecode, and a family's messages are trusted with
  * it.  So luaL_loadbufferx is wrapped (by the linker's --wrap), and loads only functions of the
  * real messages; all that stands around the bytecode is at the fuzzer's mercy.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE                             /* memmem */
+#endif
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +32,16 @@
 
 #include "codec.h"
 #include "fake_object.h"
+
+/* The tags that the fuzzer itself writes: as in codec.c. */
+enum {
+    TAG_FIRST = 0xa9,
+    TAG_TABLE8 = 0xba,
+    TAG_SAME = 0xc6,
+    TAG_SAME_UPVALUE = 0xc7,
+    TAG_MESSAGE = 0xcd,
+    TAG_SLOT = 0xd8
+};
 
 /* Memory that one decode or encode may take. */
 #define BYTES_PER_BYTE 200
@@ -80,7 +93,6 @@ static size_t nseeds;
 struct memory {
     size_t used;
     size_t limit;
-    size_t peak;
 };
 
 static void *
@@ -98,11 +110,8 @@ allocate (void *ud, void *block, size_t old_size, size_t new_size)
     if (new_size > old_size && memory->used - old_size + new_size > memory->limit)
         return NULL;
     void *result = realloc(block, new_size);
-    if (result) {
+    if (result)
         memory->used += new_size - old_size;
-        if (memory->used > memory->peak)
-            memory->peak = memory->used;
-    }
     return result;
 }
 
@@ -150,6 +159,7 @@ __wrap_luaL_loadbufferx (lua_State *L, const char *bytes, size_t length, const c
 
 static struct memory memory = {.limit = SIZE_MAX};
 static lua_State *state;
+static struct luampC_message sent;              /* valid while its owner is on the stack */
 
 /* (light userdata: struct input, flags) -> what it holds */
 static int
@@ -161,14 +171,12 @@ decode_input (lua_State *L)
     return luampC_decode(L, input->bytes, input->length, flags);
 }
 
-/* (...) -> the message, in a light userdata; it stays the state's */
+/* (...) -> the message's owner; see `sent` */
 static int
 encode_values (lua_State *L)
 {
-    static struct luampC_message message;
-
-    luampC_encode(L, 1, lua_gettop(L), "value", &message);
-    lua_pushlightuserdata(L, &message);
+    luampC_encode(L, 1, lua_gettop(L), "value", &sent);
+    luampC_keep(L);
     return 1;
 }
 
@@ -204,65 +212,77 @@ check_error (lua_State *L, const char *a, const char *b, const char *otherwise)
     return strstr(text, a) || strstr(text, b) ? NULL : otherwise;
 }
 
+/* A plain value has the same message however it is written. */
 static const char *
-check_values (lua_State *L, unsigned flags)
+check_plain (lua_State *L, size_t size)
 {
-    int count = lua_gettop(L);
-    size_t length = 0;
+    unsigned char *bytes = malloc(size);
 
-    /* what it takes to write it, by a generous estimate: what it takes now */
-    lua_pushcfunction(L, encode_values);
-    lua_insert(L, 1);
-    memory.limit = SIZE_MAX;
-    if (lua_pcall(L, count, 1, 0) != LUA_OK)
-        return check_error(L, "nested too deeply", "nested too deeply",
-                           "what was received cannot be sent on");
-    const struct luampC_message *message = lua_touserdata(L, -1);
-    struct input again = copy_of(message->bytes, message->length);
-    length = again.length;
-    lua_settop(L, 0);
-    const char *wrong = NULL;
-    if (push_and_decode(L, &again, flags) != LUA_OK)
-        wrong = "what was sent on does not arrive";
-    else if (lua_gettop(L) != count)
-        wrong = "not as many values arrive as were sent on";
-    (void) length;
-    free(again.bytes);
-    return wrong;
+    if (!bytes)
+        abort();
+    int agree = luampC_write_scalar(L, 1, bytes) == bytes + size;
+    luampC_encode(L, 1, 1, "value", &sent);
+    agree = agree && sent.length == size && memcmp(sent.bytes, bytes, size) == 0;
+    free(bytes);
+    return agree ? NULL : "luampC_write_scalar and luampC_encode differ";
 }
 
-/* Decodes the input; returns what is wrong, or NULL. */
+/* Sends on all values that are on the stack, which came from so many bytes. */
 static const char *
-check_input (struct input *input, unsigned flags)
+check_values (lua_State *L, size_t length, unsigned flags)
 {
-    const char *wrong;
+    int count = lua_gettop(L);
+    size_t size = count == 1 ? luampC_scalar_size(L, 1) : 0;
+    const char *wrong = size > 0 ? check_plain(L, size) : NULL;
 
+    if (wrong)
+        return wrong;
+    lua_pushcfunction(L, encode_values);
+    lua_insert(L, 1);
+    if (call_limited(L, count, length) != LUA_OK)
+        return check_error(L, "nested too deeply", "nested too deeply",
+                           "what was received cannot be sent on");
+    struct input again = {(unsigned char *) sent.bytes, sent.length};
+    if (push_and_decode(L, &again, flags) != LUA_OK)
+        return "what was sent on does not arrive";
+    return lua_gettop(L) == 1 + count ? NULL : "not as many values arrive as were sent on";
+}
+
+/* Decodes the input; returns what is wrong, or NULL.  *accepted: it was a message. */
+static const char *
+check_input (struct input *input, unsigned flags, int *accepted)
+{
     lua_settop(state, 0);
-    if (push_and_decode(state, input, flags) == LUA_OK)
-        wrong = check_values(state, flags);
-    else
-        wrong = check_error(state, "malformed message", "cannot receive",
-                            "the error does not say that the message is at fault");
-    return wrong;
+    *accepted = push_and_decode(state, input, flags) == LUA_OK;
+    if (*accepted)
+        return check_values(state, input->length, flags);
+    return check_error(state, "malformed message", "cannot receive",
+                       "the error does not say that the message is at fault");
+}
+
+static void
+give_up (const char *what)
+{
+    const char *error = lua_gettop(state) > 0 ? lua_tostring(state, -1) : NULL;
+
+    fprintf(stderr, "%s: %s\n", what, error ? error : "(no error)");
+    abort();
 }
 
 static void
 learn_seeds (void)
 {
     lua_State *L = state;
-    luaL_Stream *unused = NULL;
+    int accepted;
 
-    (void) unused;
     luampC_open(L);
     if (luaL_loadstring(L, make_seeds) != LUA_OK)
-        abort();
+        give_up("the seeds");
     lua_getfield(L, 1, "encode");
     lua_getfield(L, 1, "register_class");
     lua_pushcfunction(L, fake_object_new);
-    if (lua_pcall(L, 3, LUA_MULTRET, 0) != LUA_OK) {
-        fprintf(stderr, "the seeds: %s\n", lua_tostring(L, -1));
-        abort();
-    }
+    if (lua_pcall(L, 3, LUA_MULTRET, 0) != LUA_OK)
+        give_up("the seeds");
     for (int i = 2; i <= lua_gettop(L); i++) {
         size_t length;
         const char *bytes = lua_tolstring(L, i, &length);
@@ -270,11 +290,9 @@ learn_seeds (void)
     }
     learning = 1;
     for (size_t i = 0; i < nseeds; i++) {
-        const char *wrong = check_input(&seeds[i], LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
-        if (wrong) {
-            fprintf(stderr, "seed %zu: %s: %s\n", i, wrong, lua_tostring(L, -1));
-            abort();
-        }
+        const char *wrong = check_input(&seeds[i], LUAMPC_FUNCTIONS | LUAMPC_OBJECTS, &accepted);
+        if (wrong || !accepted)
+            give_up(wrong ? wrong : "a real message is refused");
     }
     learning = 0;
 }
@@ -313,11 +331,11 @@ LLVMFuzzerTestOneInput (const uint8_t *bytes, size_t length)
     if (length == 0)
         return 0;
     struct input input = copy_of(bytes + 1, length - 1);
-    const char *wrong = check_input(&input, bytes[0] & (LUAMPC_FUNCTIONS | LUAMPC_OBJECTS));
-    if (wrong) {
-        fprintf(stderr, "%s: %s\n", wrong, lua_tostring(state, -1));
-        abort();
-    }
+    int accepted;
+    const char *wrong = check_input(&input, bytes[0] & (LUAMPC_FUNCTIONS | LUAMPC_OBJECTS),
+                                    &accepted);
+    if (wrong)
+        give_up(wrong);
     free(input.bytes);
     collect_now_and_then();
     return 0;
@@ -348,11 +366,11 @@ random_byte (void)
 {
     switch (random_below(4)) {
     case 0:
-        return (unsigned char) (0xa9 + random_below(0xce - 0xa9));
+        return (unsigned char) (TAG_FIRST + random_below(TAG_MESSAGE + 1 - TAG_FIRST));
     case 1:
         return (unsigned char) random_below(8);
     case 2:
-        return (unsigned char) (0xd8 + random_below(4));
+        return (unsigned char) (TAG_SLOT + random_below(4));
     default:
         return (unsigned char) random_number();
     }
@@ -377,15 +395,56 @@ cut (struct input *input, size_t at, size_t length)
     input->length -= length;
 }
 
+/* Is this place inside of a real message's bytecode?  A change there would only be refused. */
+static int
+is_in_bytecode (const struct input *input, size_t at)
+{
+    for (size_t i = 0; i < nbytecode; i++) {
+        const struct input *code = &bytecode[i];
+        size_t from = at < code->length ? 0 : at - code->length + 1;
+        size_t to = at + code->length < input->length ? at + code->length : input->length;
+        const unsigned char *found = memmem(input->bytes + from, to - from, code->bytes,
+                                            code->length);
+        if (found && found <= input->bytes + at)
+            return 1;
+    }
+    return 0;
+}
+
+static size_t
+random_place (const struct input *input)
+{
+    size_t at = random_below(input->length);
+
+    for (int tries = 0; tries < 16 && is_in_bytecode(input, at); tries++)
+        at = random_below(input->length);
+    return at;
+}
+
+/* Makes a reference, if there is one from this place on, refer to something else. */
+static void
+redirect (struct input *input, size_t at)
+{
+    for (; at + 1 < input->length; at++) {
+        if (input->bytes[at] == TAG_SAME || input->bytes[at] == TAG_SAME_UPVALUE) {
+            if (random_below(2))
+                input->bytes[at] ^= TAG_SAME ^ TAG_SAME_UPVALUE;
+            else
+                input->bytes[at + 1] = (unsigned char) random_below(input->length);
+            return;
+        }
+    }
+}
+
 static void
 mutate (struct input *input)
 {
-    size_t at = random_below(input->length);
+    size_t at = random_place(input);
     unsigned char bytes[64];
     const struct input *other;
     size_t from;
 
-    switch (random_below(8)) {
+    switch (random_below(9)) {
     case 0:
         if (input->length > 0)
             input->bytes[at] ^= (unsigned char) (1u << random_below(8));
@@ -415,6 +474,9 @@ mutate (struct input *input)
         from = random_below(other->length);
         insert(input, at, other->bytes + from, random_below(other->length - from + 1));
         break;
+    case 7:
+        redirect(input, at);
+        break;
     default:                                            /* a larger number */
         for (size_t i = at; i < at + 4 && i < input->length; i++)
             input->bytes[i] = random_below(2) ? 0xff : (unsigned char) random_number();
@@ -422,15 +484,39 @@ mutate (struct input *input)
     }
 }
 
+/* The same few bytes again and again: as a rule tables in tables, each larger than the message. */
+static void
+make_repetition (struct input *input)
+{
+    unsigned char piece[12] = {
+        (unsigned char) (TAG_TABLE8 + random_below(4)), (unsigned char) random_below(14)
+    };
+    size_t length = 2 + random_below(sizeof piece - 2);
+
+    for (size_t i = 2; i < length; i++)
+        piece[i] = random_below(3) ? random_byte() : (unsigned char) (0xff * random_below(2));
+    if (random_below(4) == 0)
+        piece[0] = random_byte();
+    input->bytes[0] = TAG_MESSAGE;
+    input->bytes[1] = 0;
+    input->length = 2;
+    for (size_t n = random_below(LONGEST_INPUT); input->length < n; )
+        insert(input, input->length, piece, length);
+}
+
 static void
 make_input (struct input *input)
 {
+    if (random_below(16) == 0) {
+        make_repetition(input);
+        return;
+    }
     if (random_below(8) == 0) {
         input->length = random_below(200);
         for (size_t i = 0; i < input->length; i++)
             input->bytes[i] = random_byte();
         if (input->length >= 2 && random_below(8) != 0) {
-            input->bytes[0] = 0xcd;
+            input->bytes[0] = TAG_MESSAGE;
             input->bytes[1] = (unsigned char) random_below(6);
         }
         return;
@@ -469,7 +555,7 @@ main (int argc, char **argv)
     char *unit;
     double number = strtod(amount, &unit);
     double end = *unit == 's' ? seconds() + number : 0;
-    uint64_t runs = 0, accepted = 0;
+    uint64_t runs = 0, messages = 0;
     const char *wrong = NULL;
 
     random_state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
@@ -483,12 +569,13 @@ main (int argc, char **argv)
         make_input(&made);
         /* an exact copy, so that reading one byte too many is seen */
         struct input input = copy_of(made.bytes, made.length);
-        wrong = check_input(&input, flags);
+        int accepted;
+        wrong = check_input(&input, flags, &accepted);
         if (wrong)
             print_input(&input, flags);
         runs++;
-        if (!wrong && lua_type(state, 1) != LUA_TSTRING) {
-            accepted++;
+        if (accepted) {
+            messages++;
             /* what was accepted is a good start for going further */
             if (random_below(64) == 0 && input.length > 8) {
                 size_t place = nseeds < MOST_SEEDS
@@ -500,8 +587,8 @@ main (int argc, char **argv)
         free(input.bytes);
         collect_now_and_then();
     }
-    printf("# %llu messages, %llu of them accepted\n", (unsigned long long) runs,
-           (unsigned long long) accepted);
+    printf("# %llu inputs, %llu of them messages\n", (unsigned long long) runs,
+           (unsigned long long) messages);
     printf("%s 1 - whatever bytes arrive give values, or an error, in proportionate memory%s%s\n",
            wrong ? "not ok" : "ok", wrong ? ": " : "", wrong ? wrong : "");
     lua_close(state);

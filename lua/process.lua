@@ -1,0 +1,477 @@
+-- process: the class Process, and what happens in which order when a process ends.
+--
+-- Native code makes one attempt (start, wait, signal); names, families, inheritance, daemons and the
+-- end of a process are decided here. An object is a table; what luamp knows of it is in `object._process`
+-- and never in the object itself, so a script's own fields are its own.
+
+local native = ...
+
+local children = {} -- those started here and not yet known to have ended, oldest first
+local exit_functions = {}
+local count = 0 -- of processes that were named here
+local identity = {} -- numbers from the main process down to this one
+local current, parent
+local is_daemon, is_bound = false, false -- bound: dies when its parent dies, and so do its children
+local is_worker = false
+local finishing = false
+
+local Process
+
+-- Classes ----------------------------------------------------------------------------------------------
+
+local function description(self)
+  local s = self._process
+  local what
+  if s.closed then
+    what = "closed"
+  elseif s.child == nil and s ~= current._process then
+    what = "not started"
+  else
+    local code = self.exitcode
+    if code == nil then
+      what = "pid " .. self.pid .. ", running"
+    elseif code < 0 then
+      what = ("pid %d, ended by signal %d"):format(self.pid, -code)
+    else
+      what = ("pid %d, exit status %d"):format(self.pid, code)
+    end
+  end
+  return ('%s "%s" (%s)'):format(getmetatable(self).__name, s.name, what)
+end
+
+local function forget(child)
+  local place = child._process.place
+  if place and children[place] == child then -- a copy that was sent elsewhere is in no list
+    table.remove(children, place)
+    for i = place, #children do
+      children[i]._process.place = i
+    end
+  end
+  child._process.place = nil
+end
+
+-- Notes the end of a child, if it has come by the deadline. True when it has ended.
+local function wait_for(self, timeout)
+  local s = self._process
+  if s.ended then
+    return true
+  end
+  local ended, status = native.wait(s.child, timeout)
+  if not ended then
+    return false
+  end
+  s.ended = true
+  s.code = status
+  forget(self)
+  return true
+end
+
+local function check_open(self, method)
+  local s = type(self) == "table" and rawget(self, "_process")
+  if not s then
+    error(("'%s' wants a process to its left; call it with a colon: p:%s(...)"):format(method, method), 3)
+  end
+  if s.closed then
+    error(('process "%s" is closed'):format(s.name), 3)
+  end
+  return s
+end
+
+local function check_started(self, method)
+  local s = check_open(self, method)
+  if s.child == nil then
+    if self == current then
+      error("a process cannot " .. method .. " itself", 3)
+    end
+    error(('process "%s" is not started; call start() first'):format(s.name), 3)
+  end
+  return s
+end
+
+local computed = {
+  name = function(s) return s.name end,
+  daemon = function(s) return s.daemon end,
+  pid = function(s, self)
+    return s.child and s.pid or self == current and native.getpid() or nil
+  end,
+  exitcode = function(s, self)
+    if s.child and not s.ended and not s.closed then
+      wait_for(self, 0)
+    end
+    return s.code
+  end,
+  sentinel = function(s)
+    return s.child and not s.closed and native.descriptor(s.child) or nil
+  end,
+}
+
+local function check_option(value, kind, option)
+  if value ~= nil and type(value) ~= kind then
+    error(("option '%s' of process.Process: a %s expected, got %s"):format(option, kind, type(value)), 4)
+  end
+  return value
+end
+
+local settable = {
+  name = function(s, value)
+    if type(value) ~= "string" then
+      error("a process's name is a string, not a " .. type(value), 3)
+    end
+    if s.child then
+      error("the name of a process cannot be changed once it is started", 3)
+    end
+    s.name = value
+  end,
+  daemon = function(s, value)
+    if s.child then
+      error("'daemon' has to be set before the process is started", 3)
+    end
+    s.daemon = not not value
+  end,
+}
+
+local function make_class(name, base)
+  local class = {super = base, __name = name, __tostring = description}
+  function class.__index(self, key)
+    local field = computed[key]
+    if field then
+      local s = rawget(self, "_process")
+      if s then
+        return field(s, self)
+      end
+    end
+    return class[key]
+  end
+  function class.__newindex(self, key, value)
+    local set = settable[key]
+    if set and rawget(self, "_process") then
+      set(self._process, value)
+    elseif computed[key] then
+      error(("'%s' of a process cannot be set"):format(key), 2)
+    else
+      rawset(self, key, value)
+    end
+  end
+  return class
+end
+
+local function next_name()
+  count = count + 1
+  local numbers = table.move(identity, 1, #identity, 1, {})
+  numbers[#numbers + 1] = count
+  return numbers, "Process-" .. table.concat(numbers, ":")
+end
+
+local function construct(class, ...)
+  local numbers, name = next_name()
+  local self = setmetatable({
+    _process = {name = name, identity = numbers, daemon = is_daemon},
+  }, class)
+  class.init(self, ...)
+  return self
+end
+
+Process = make_class("Process")
+local class_of_classes = {__call = construct}
+
+function class_of_classes.__tostring(class)
+  return "class " .. class.__name
+end
+
+setmetatable(Process, class_of_classes)
+
+local options = {target = "function", args = "table", kwargs = "table", name = "string",
+                 daemon = "boolean"}
+
+function Process.init(self, given)
+  local s = type(self) == "table" and rawget(self, "_process")
+  if not s then
+    error("init wants a process as its first argument: C.super.init(self, {...})", 2)
+  end
+  if given == nil then
+    return
+  end
+  if type(given) ~= "table" then
+    error("process.Process takes one table of options, not a " .. type(given), 3)
+  end
+  for option, value in pairs(given) do
+    if type(option) ~= "string" or options[option] == nil then
+      local hint = type(option) == "string" and native.nearest(option, options)
+      error(("unknown option '%s' of process.Process%s"):format(
+              tostring(option), hint and "; did you mean '" .. hint .. "'?" or ""), 3)
+    end
+    check_option(value, options[option], option)
+  end
+  s.target, s.args, s.kwargs = given.target, given.args, given.kwargs
+  if given.name then s.name = given.name end
+  if given.daemon ~= nil then s.daemon = given.daemon end
+end
+
+function Process:extend(name)
+  if type(name) ~= "string" then
+    error("extend takes the name of the new class", 2)
+  end
+  local class = make_class(name, self)
+  setmetatable(class, {
+    __index = self, __call = construct, __tostring = class_of_classes.__tostring,
+  })
+  pcall(native.register_class, "process." .. name, class) -- of two with one name the first can be sent
+  return class
+end
+
+-- Running ----------------------------------------------------------------------------------------------
+
+function Process:run()
+  local s = self._process
+  if s.target == nil then
+    return
+  end
+  local args = s.args or {}
+  local n = args.n or #args
+  if s.kwargs == nil then
+    return s.target(table.unpack(args, 1, n))
+  end
+  local all = table.move(args, 1, n, 1, {})
+  all[n + 1] = s.kwargs
+  return s.target(table.unpack(all, 1, n + 1))
+end
+
+-- The message handler of a process: the error, a hint where there is one, the traceback.
+local function traceback(e)
+  local message = e
+  if type(e) ~= "string" and type(e) ~= "number" then
+    local mt = getmetatable(e)
+    if type(mt) == "table" and mt.__tostring then
+      return tostring(e)
+    end
+    message = ("(error object is a %s value)"):format(type(e))
+  end
+  message = tostring(message)
+  local hint = native.hint(message)
+  return debug.traceback(hint and message .. "\n" .. hint or message, 2)
+end
+
+local function end_daemons(grace)
+  local daemons = {}
+  for _, p in ipairs(children) do
+    if p._process.daemon then daemons[#daemons + 1] = p end
+  end
+  for _, p in ipairs(daemons) do
+    native.signal(p._process.child, 15)
+  end
+  local deadline = native.monotonic() + grace
+  for _, p in ipairs(daemons) do
+    local left = deadline - native.monotonic()
+    if not wait_for(p, left > 0 and left or 0) then
+      native.signal(p._process.child, 9)
+      wait_for(p)
+    end
+  end
+end
+
+-- The end of this process, once its own code has ended. Gives the exit status. `at_once`: children are
+-- killed, and nothing else is run.
+local function finish(status, at_once)
+  if at_once then
+    for _, p in ipairs(children) do
+      native.signal(p._process.child, 9)
+    end
+    while children[1] do
+      wait_for(children[1])
+    end
+    return status
+  end
+  if finishing then
+    return status
+  end
+  finishing = true
+  end_daemons(1)
+  while children[1] do
+    wait_for(children[1])
+  end
+  while #exit_functions > 0 do
+    local f = table.remove(exit_functions)
+    local ok, message = xpcall(f, traceback)
+    if not ok then
+      native.report(("%s: error in a function given to process.atexit:\n%s\n"):format(
+                      current._process.name, message))
+      if status == 0 then status = 1 end
+    end
+  end
+  if children[1] then -- started by them
+    end_daemons(1)
+    while children[1] do
+      wait_for(children[1])
+    end
+  end
+  return status
+end
+
+-- What a child is from its first moment.
+local function become(self)
+  local s = self._process
+  parent, current = current, self
+  children, exit_functions, count, finishing = {}, {}, 0, false
+  identity = s.identity
+  is_daemon, is_worker, is_bound = s.daemon, s.worker, s.bound
+  s.pid = native.getpid()
+  local child, name = native.parent()
+  if child then
+    parent = setmetatable({
+      _process = {name = name, child = child, pid = native.pid(child), identity = {}},
+    }, Process)
+  end
+end
+
+function Process:start()
+  local s = check_open(self, "start")
+  if s.child or self == current then
+    error(('process "%s" was started already; a process can be started once'):format(s.name), 2)
+  end
+  if is_daemon and not is_worker then
+    error("a daemon may not start processes", 2)
+  end
+  s.bound = s.daemon or s.worker or is_bound
+  local child, why = native.start(s.name, s.bound, function()
+    become(self)
+    local ok, message = xpcall(self.run, traceback, self)
+    if not ok then
+      native.report(("%s:\n%s\n"):format(s.name, message))
+    end
+    return finish(ok and 0 or 1)
+  end)
+  if not child then
+    return false, why
+  end
+  s.child, s.pid = child, native.pid(child)
+  children[#children + 1] = self
+  s.place = #children
+  return self
+end
+
+-- Methods ----------------------------------------------------------------------------------------------
+
+function Process:join(timeout)
+  check_started(self, "join")
+  if timeout ~= nil and type(timeout) ~= "number" then
+    error("join takes a number of seconds, not a " .. type(timeout), 2)
+  end
+  if wait_for(self, timeout) then
+    return true
+  end
+  return false, "timeout"
+end
+
+function Process:is_alive()
+  local s = check_open(self, "is_alive")
+  if s.child == nil then
+    return self == current
+  end
+  return not wait_for(self, 0)
+end
+
+function Process:send_signal(signal)
+  local s = check_started(self, "send_signal")
+  if math.type(signal) ~= "integer" then
+    error("send_signal takes the number of a signal, like signal.SIGUSR1", 2)
+  end
+  if not s.ended then
+    native.signal(s.child, signal)
+  end
+end
+
+function Process:terminate()
+  local s = check_started(self, "terminate")
+  if not s.ended then native.signal(s.child, 15) end
+end
+
+function Process:kill()
+  local s = check_started(self, "kill")
+  if not s.ended then native.signal(s.child, 9) end
+end
+
+function Process:interrupt()
+  local s = check_started(self, "interrupt")
+  if not s.ended then native.signal(s.child, 2) end
+end
+
+function Process:close()
+  local s = type(self) == "table" and rawget(self, "_process")
+  if not s then
+    error("'close' wants a process to its left; call it with a colon: p:close()", 2)
+  end
+  if s.closed then
+    return
+  end
+  if s.child and not wait_for(self, 0) then
+    error(('process "%s" is still running; join it before it is closed'):format(s.name), 2)
+  end
+  if s.child then native.close(s.child) end
+  s.closed = true
+end
+
+-- The module -------------------------------------------------------------------------------------------
+
+current = setmetatable({
+  _process = {name = "MainProcess", identity = {}, daemon = false},
+}, Process)
+native.register_class("process.Process", Process)
+
+native.set_finish(finish)
+
+local process = {
+  Process = Process,
+  cpu_count = native.cpu_count,
+  getpid = native.getpid,
+  getppid = native.getppid,
+  sleep = native.sleep,
+  time = native.time,
+  monotonic = native.monotonic,
+  exit = native.exit,
+}
+
+function process.spawn(f, ...)
+  if type(f) ~= "function" then
+    error("spawn takes a function and its arguments, not a " .. type(f), 2)
+  end
+  local p = Process{target = f, args = table.pack(...)}
+  local started, why = p:start()
+  if not started then
+    return false, why
+  end
+  return p
+end
+
+function process.current_process()
+  return current
+end
+
+function process.parent_process()
+  return parent
+end
+
+function process.active_children()
+  local alive = {}
+  for _, p in ipairs(table.move(children, 1, #children, 1, {})) do
+    if not wait_for(p, 0) then alive[#alive + 1] = p end
+  end
+  return alive
+end
+
+function process.atexit(f)
+  if type(f) ~= "function" then
+    error("atexit takes a function, not a " .. type(f), 2)
+  end
+  exit_functions[#exit_functions + 1] = f
+  return f
+end
+
+-- For lua/pool.lua: a process that runs a pool's tasks.
+function native.make_worker(p)
+  p._process.worker = true
+  p._process.daemon = true
+end
+
+native.traceback = traceback
+
+return process

@@ -1,0 +1,116 @@
+/*
+ * bind: luamp's modules for Lua. What the files of this folder, and the host, share.
+ *
+ * The modules never include each other. What they have in common is here and in object.h (objects as
+ * userdata), codec.h (values as bytes).
+ */
+#ifndef LUAMP_BIND_H
+#define LUAMP_BIND_H
+
+#include "core/family.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * For the host.
+ */
+
+/* Adds the modules by their full names, luamp.process and so on, to package.preload, and makes
+   `luamp` itself loadable. Loads none of them. */
+void luamp_openlibs(lua_State *L);
+
+/* Adds the short names: globals process, signal, sync, ipc, pool, and the same in package.preload. */
+void luampB_short_names(lua_State *L);
+
+/* This process is luamp's own: Ctrl-C raises "interrupted!" in the script, os.exit is process.exit. */
+void luampB_main_process(lua_State *L);
+
+/* The end of the program's own code: flushes, ends daemons, joins children, runs atexit functions.
+   Returns the exit status to use. */
+int luampB_finish(lua_State *L, int status);
+
+/* The program was interrupted: ends all children at once. Returns 130. */
+int luampB_abandon(lua_State *L);
+
+/* Is this the error that Ctrl-C raised? */
+int luampB_is_interrupt(lua_State *L, int index);
+
+/* Pushes a line of advice for an error message and returns 1, or returns 0 and pushes nothing. */
+int luampB_hint(lua_State *L, int message);
+
+/* With the value of an error and a text on the stack: luampB_hint tells the text when this value is the
+   error. Pops both. */
+void luampB_note_remote(lua_State *L);
+
+/*
+ * Modules. Each pushes its table.
+ */
+int luampB_open_process(lua_State *L);
+int luampB_open_signal(lua_State *L);
+int luampB_open_sync(lua_State *L);
+int luampB_open_ipc(lua_State *L);
+int luampB_open_pool(lua_State *L);
+
+/* The Lua halves, made from lua/ by the build. */
+struct luampB_chunk {
+    const char *name;
+    const char *text;
+    size_t size;
+};
+extern const struct luampB_chunk luampB_chunks[];
+
+/* Runs a Lua half with the table on top of the stack as its argument, and leaves what it returns in its
+   place. */
+void luampB_run_chunk(lua_State *L, const char *name);
+
+/* The calling thread is a member of a family from here on, or an error is raised. */
+void luampB_join_family(lua_State *L);
+
+/*
+ * Waiting.
+ */
+
+/* The deadline that `block` at `index` and `timeout` behind it say; see the conventions. */
+amp_time luampB_deadline(lua_State *L, int index);
+
+/* The deadline that a timeout says: nil is for ever. */
+amp_time luampB_timeout(lua_State *L, int index);
+
+/* Runs the script's handlers of the signals that have come; may raise. Nothing is held. */
+void luampB_run_handlers(lua_State *L);
+
+/* The same, but what they raise is left on the stack: true when there is something. */
+bool luampB_run_handlers_protected(lua_State *L);
+
+/* A call that may block, again and again until it ends otherwise than by a signal. */
+#define LUAMPB_BLOCKING(L, result, call)  \
+    do {                                  \
+        while ((result = (call)) == -EINTR) \
+            luampB_run_handlers(L);       \
+    } while (0)
+
+/* Raises what a failure of the core means, as "cannot DO: WHY". Never returns. */
+int luampB_raise(lua_State *L, const char *what, int failure);
+
+/* Pushes nil and a reason: the two results of a call that gives up. */
+int luampB_give_up(lua_State *L, const char *reason);
+int luampB_refuse(lua_State *L, const char *reason); /* the same with false */
+
+/*
+ * Signals and processes.
+ */
+
+/* In a child, with all signals blocked: what becomes of the parent's handlers. */
+void luampB_signals_in_child(lua_State *L);
+
+/* Raises the error that Ctrl-C raises. */
+int luampB_interrupt(lua_State *L);
+
+/* From here on Ctrl-C does so. */
+void luampB_handle_interrupt(lua_State *L);
+
+#endif

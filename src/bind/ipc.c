@@ -1,0 +1,898 @@
+/*
+ * ipc: Queue, JoinableQueue, SimpleQueue, Pipe, and the module's table. Values and arrays are in
+ * value.c, shared tables in table.c, named memory in sharedmemory.c; what a call gets and sends goes
+ * through codec.c.
+ *
+ * Order in every call that sends: first the value is encoded, which may raise; then room is found, which
+ * may wait; then the bytes are copied and published, which can do neither. In every call that receives: the
+ * message is taken, then decoded, protected where an error would leave something behind.
+ */
+#include "ipc.h"
+
+#include "codec.h"
+#include "core/watch.h"
+#include "core/word.h"
+
+#include <string.h>
+
+static const struct luampO_class queue_class, joinable_class, simple_class, connection_class;
+
+#define PIPE_SEGMENTS 4 /* of a direction: what is sent beyond waits for the reader */
+
+/*
+ * Messages.
+ */
+
+void
+luampB_encode(lua_State *L, int index, const char *root, struct luampB_outgoing *out)
+{
+    out->keeps = false;
+    out->message.ncells = 0;
+    out->message.length = luampC_scalar_size(L, index);
+    out->scalar = out->message.length > 0 ? index : 0;
+    if (!out->scalar)
+        luampC_encode(L, index, 1, root, &out->message);
+}
+
+/* Handlers of signals may encode messages of their own. */
+static void
+run_handlers_and_keep(lua_State *L, struct luampB_outgoing *out)
+{
+    if (!out->scalar && !out->keeps) {
+        luampC_keep(L);
+        out->keeps = true;
+    }
+    luampB_run_handlers(L);
+}
+
+int
+luampB_send(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, amp_time deadline,
+            struct amp_what *what)
+{
+    unsigned char *where;
+    int result;
+    while ((result = amp_ring_reserve(queue, out->message.length, out->message.cells,
+                                      out->message.ncells, deadline, what, &where)) == -EINTR)
+        run_handlers_and_keep(L, out);
+    if (result != 0)
+        return result;
+    if (out->scalar)
+        luampC_write_scalar(L, out->scalar, where);
+    else
+        memcpy(where, out->message.bytes, out->message.length);
+    amp_ring_publish(queue);
+    return 0;
+}
+
+int
+luampB_decode_message(lua_State *L)
+{
+    const struct amp_message *message = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    return luampC_decode(L, message->bytes, message->length, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
+}
+
+int
+luampB_decode(lua_State *L, struct amp_message *message)
+{
+    int top = lua_gettop(L);
+    if (message->ncells == 0 && !message->pinned && message->heap == NULL) {
+        luaL_checkstack(L, 2, NULL);
+        int n = luampC_decode(L, message->bytes, message->length,
+                              LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
+        amp_message_done(message);
+        return n;
+    }
+    struct luampO_arrival arrival;
+    luampO_arriving(&arrival, message->cells, message->ncells);
+    lua_pushcfunction(L, luampB_decode_message);
+    lua_pushlightuserdata(L, message);
+    int status = lua_pcall(L, 1, LUA_MULTRET, 0);
+    luampO_arrived(L, &arrival);
+    amp_message_done(message);
+    if (status != LUA_OK)
+        lua_error(L);
+    return lua_gettop(L) - top;
+}
+
+/*
+ * Queues. One core object; the classes differ in their methods.
+ */
+
+static struct luampO_object *
+check_queue(lua_State *L)
+{
+    if (lua_type(L, 1) == LUA_TUSERDATA && lua_rawlen(L, 1) >= sizeof(struct luampO_object)) {
+        struct luampO_object *object = lua_touserdata(L, 1);
+        if (object->cell && (object->class == &queue_class || object->class == &joinable_class ||
+                             object->class == &simple_class))
+            return object;
+    }
+    return luampO_check(L, 1, &queue_class);
+}
+
+static struct amp_what
+what_for(const struct luampO_object *object)
+{
+    return (struct amp_what) {.kind = AMP_QUEUE, .cell = amp_cell_index(object->cell)};
+}
+
+static int
+no_message(lua_State *L, int index)
+{
+    if (lua_isnone(L, index))
+        return luaL_error(L, "put wants a value");
+    return luaL_error(L, "nil is not a message; to say that no more will come, close the queue");
+}
+
+/* Why a put or get did not happen. */
+static const char *
+reason(lua_State *L, int result, const char *at_once, const char *what)
+{
+    switch (result) {
+    case -EAGAIN:
+        return at_once;
+    case -ETIMEDOUT:
+        return "timeout";
+    case -EPIPE:
+        return "closed";
+    default:
+        luampB_raise(L, what, result);
+        return NULL;
+    }
+}
+
+static int
+put(lua_State *L, amp_time deadline)
+{
+    struct luampO_object *object = check_queue(L);
+    if (lua_isnoneornil(L, 2))
+        return no_message(L, 2);
+    struct luampB_outgoing out;
+    luampB_encode(L, 2, "value", &out);
+    struct amp_what what = what_for(object);
+    int result = luampB_send(L, object->cell, &out, deadline, &what);
+    if (result != 0)
+        return luampB_refuse(L, reason(L, result, "full", "put"));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int
+queue_put(lua_State *L)
+{
+    return put(L, luampB_deadline(L, 3));
+}
+
+static int
+queue_put_nowait(lua_State *L)
+{
+    return put(L, AMP_AT_ONCE);
+}
+
+static int
+get(lua_State *L, amp_time deadline)
+{
+    struct luampO_object *object = check_queue(L);
+    struct amp_what what = what_for(object);
+    struct amp_message message;
+    int result;
+    LUAMPB_BLOCKING(L, result, amp_ring_take(object->cell, deadline, &what, &message));
+    if (result != 0)
+        return luampB_give_up(L, reason(L, result, "empty", "get"));
+    return luampB_decode(L, &message);
+}
+
+static int
+queue_get(lua_State *L)
+{
+    return get(L, luampB_deadline(L, 2));
+}
+
+static int
+queue_get_nowait(lua_State *L)
+{
+    return get(L, AMP_AT_ONCE);
+}
+
+/* put_many(list[, timeout]): how many were put, and the reason where not all. */
+static int
+queue_put_many(lua_State *L)
+{
+    struct luampO_object *object = check_queue(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    amp_time deadline = luampB_timeout(L, 3);
+    lua_Integer n = luaL_len(L, 2);
+    struct amp_what what = what_for(object);
+    for (lua_Integer i = 1; i <= n; i++) {
+        lua_settop(L, 3);
+        if (lua_geti(L, 2, i) == LUA_TNIL)
+            return no_message(L, 4);
+        lua_pushfstring(L, "list[%I]", i);
+        struct luampB_outgoing out;
+        luampB_encode(L, 4, lua_tostring(L, 5), &out);
+        int result = luampB_send(L, object->cell, &out, deadline, &what);
+        if (result != 0) {
+            lua_pushinteger(L, i - 1);
+            lua_pushstring(L, reason(L, result, "full", "put"));
+            return 2;
+        }
+    }
+    lua_pushinteger(L, n);
+    return 1;
+}
+
+/* get_many(max[, timeout]): a list of at least one. */
+static int
+queue_get_many(lua_State *L)
+{
+    struct luampO_object *object = check_queue(L);
+    lua_Integer max = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, max >= 1, 2, "at least 1 expected");
+    amp_time deadline = luampB_timeout(L, 3);
+    uint32_t ready = amp_ring_size(object->cell);
+    lua_createtable(L, (int) (ready < max ? ready : max), 0);
+    int list = lua_gettop(L);
+    struct amp_what what = what_for(object);
+    for (lua_Integer i = 1; i <= max; i++) {
+        struct amp_message message;
+        int result;
+        LUAMPB_BLOCKING(L, result,
+                        amp_ring_take(object->cell, i == 1 ? deadline : AMP_AT_ONCE, &what,
+                                      &message));
+        if (result != 0 && i == 1)
+            return luampB_give_up(L, reason(L, result, "empty", "get"));
+        if (result != 0)
+            break;
+        if (luampB_decode(L, &message) != 1) /* not a queue's own message: only its first value */
+            lua_settop(L, list + 1);
+        lua_seti(L, list, i);
+    }
+    return 1;
+}
+
+static int
+queue_qsize(lua_State *L)
+{
+    lua_pushinteger(L, amp_ring_size(check_queue(L)->cell));
+    return 1;
+}
+
+static int
+queue_empty(lua_State *L)
+{
+    lua_pushboolean(L, amp_ring_size(check_queue(L)->cell) == 0);
+    return 1;
+}
+
+static int
+queue_full(lua_State *L)
+{
+    lua_pushboolean(L, amp_ring_is_full(check_queue(L)->cell));
+    return 1;
+}
+
+static int
+queue_close(lua_State *L)
+{
+    amp_ring_close(check_queue(L)->cell, AMP_RING_NO_PUTS);
+    return 0;
+}
+
+static int
+next_of_queue(lua_State *L)
+{
+    lua_settop(L, 1);
+    return get(L, AMP_FOREVER);
+}
+
+static int
+queue_iter(lua_State *L)
+{
+    check_queue(L);
+    lua_pushcfunction(L, next_of_queue);
+    lua_pushvalue(L, 1);
+    return 2;
+}
+
+static int
+queue_task_done(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &joinable_class);
+    if (amp_ring_task_done(object->cell) != 0)
+        return luaL_error(L, "task_done of JoinableQueue \"%s\": called more often than there were "
+                          "puts", object->cell->c_name);
+    return 0;
+}
+
+static int
+queue_join(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &joinable_class);
+    amp_time deadline = luampB_timeout(L, 2);
+    struct amp_what what = what_for(object);
+    int result;
+    LUAMPB_BLOCKING(L, result, amp_ring_join(object->cell, deadline, &what));
+    if (result == -ETIMEDOUT)
+        return luampB_refuse(L, "timeout");
+    if (result != 0)
+        return luampB_raise(L, "join a queue", result);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void
+describe_queue(lua_State *L, struct luampO_object *object, luaL_Buffer *text)
+{
+    if (object->cell->q_limit)
+        lua_pushfstring(L, "%d/%d", (int) amp_ring_size(object->cell), (int) object->cell->q_limit);
+    else
+        lua_pushfstring(L, "%d", (int) amp_ring_size(object->cell));
+    luaL_addvalue(text);
+    if (atomic_load(&object->cell->q_closed))
+        luaL_addstring(text, ", closed");
+}
+
+static int
+make_queue(lua_State *L, const struct luampO_class *class)
+{
+    static const char *const options[] = {"maxsize", NULL};
+    luampO_arguments(L, class, options);
+    lua_Integer limit = luaL_optinteger(L, 1, 0);
+    luaL_argcheck(L, limit <= (lua_Integer) AMP_PERMITS_MAX, 1, "a smaller maxsize expected");
+    struct luampO_object *object = luampO_push_new(L, class);
+    struct amp_cell *cell = luampO_new_cell(L, class, 2);
+    amp_ring_init(cell, limit < 0 ? 0 : (uint32_t) limit, 0);
+    luampO_made(L, object, cell);
+    return 1;
+}
+
+static int
+new_queue(lua_State *L)
+{
+    return make_queue(L, &queue_class);
+}
+
+static int
+new_joinable_queue(lua_State *L)
+{
+    return make_queue(L, &joinable_class);
+}
+
+static int
+new_simple_queue(lua_State *L)
+{
+    return make_queue(L, &simple_class);
+}
+
+#define QUEUE_METHODS                                                                      \
+    {"put", queue_put}, {"get", queue_get}, {"put_nowait", queue_put_nowait},              \
+    {"get_nowait", queue_get_nowait}, {"put_many", queue_put_many},                        \
+    {"get_many", queue_get_many}, {"qsize", queue_qsize}, {"empty", queue_empty},          \
+    {"full", queue_full}, {"close", queue_close}, {"iter", queue_iter}
+
+static const luaL_Reg queue_methods[] = {QUEUE_METHODS, {NULL, NULL}};
+static const luaL_Reg joinable_methods[] = {
+    QUEUE_METHODS, {"task_done", queue_task_done}, {"join", queue_join}, {NULL, NULL},
+};
+static const struct luampO_class queue_class = {
+    .name = "Queue",
+    .module = "ipc",
+    .id = LUAMPO_QUEUE,
+    .kind = AMP_QUEUE,
+    .methods = queue_methods,
+    .describe = describe_queue,
+};
+static const struct luampO_class joinable_class = {
+    .name = "JoinableQueue",
+    .module = "ipc",
+    .id = LUAMPO_JOINABLE_QUEUE,
+    .kind = AMP_QUEUE,
+    .methods = joinable_methods,
+    .describe = describe_queue,
+};
+static const struct luampO_class simple_class = {
+    .name = "SimpleQueue",
+    .module = "ipc",
+    .id = LUAMPO_SIMPLE_QUEUE,
+    .kind = AMP_QUEUE,
+    .methods = queue_methods,
+    .describe = describe_queue,
+};
+
+struct amp_cell *
+luampB_push_queue(lua_State *L, const char *name)
+{
+    struct luampO_object *object = luampO_push_new(L, &queue_class);
+    struct amp_cell *cell = luampO_new_part(L, AMP_QUEUE, name);
+    amp_ring_init(cell, 0, 0);
+    luampO_made(L, object, cell);
+    return cell;
+}
+
+struct amp_cell *
+luampB_check_queue(lua_State *L, int index)
+{
+    struct luampO_object *object = luampO_peek(L, index);
+    if (object == NULL || object->class->kind != AMP_QUEUE)
+        luampO_wrong(L, index, &queue_class);
+    if (object->cell == NULL)
+        luampO_closed(L, object);
+    return object->cell;
+}
+
+/*
+ * Connections: the ends of pipes.
+ */
+
+static struct amp_cell *
+queue_of(amp_handle handle)
+{
+    return handle ? amp_cell_at(amp_handle_index(handle)) : NULL;
+}
+
+/* The queue that the connection reads, or writes. */
+static struct amp_cell *
+incoming(lua_State *L, const struct luampO_object *object)
+{
+    if (object->cell->p_in == 0)
+        luaL_error(L, "connection \"%s\" can only send", object->cell->c_name);
+    return queue_of(object->cell->p_in);
+}
+
+static struct amp_cell *
+outgoing(lua_State *L, const struct luampO_object *object)
+{
+    if (object->cell->p_out == 0)
+        luaL_error(L, "connection \"%s\" can only receive", object->cell->c_name);
+    return queue_of(object->cell->p_out);
+}
+
+static int
+sent(lua_State *L, int result)
+{
+    if (result != 0)
+        return luampB_refuse(L, reason(L, result, "full", "send"));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int
+connection_send(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct amp_cell *queue = outgoing(L, object);
+    if (lua_isnoneornil(L, 2))
+        return luaL_error(L, "nil is not a message; to say that no more will come, close the "
+                          "connection");
+    struct luampB_outgoing out;
+    luampB_encode(L, 2, "value", &out);
+    struct amp_what what = what_for(object);
+    return sent(L, luampB_send(L, queue, &out, AMP_FOREVER, &what));
+}
+
+/* send_bytes(s[, i[, j]]): the bytes from i to j, as string.sub counts. */
+static int
+connection_send_bytes(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct amp_cell *queue = outgoing(L, object);
+    size_t length;
+    const char *bytes = luaL_checklstring(L, 2, &length);
+    lua_Integer from = luaL_optinteger(L, 3, 1);
+    lua_Integer to = luaL_optinteger(L, 4, -1);
+    if (from < 0)
+        from += (lua_Integer) length + 1;
+    if (to < 0)
+        to += (lua_Integer) length + 1;
+    if (from < 1)
+        from = 1;
+    if (to > (lua_Integer) length)
+        to = (lua_Integer) length;
+    struct luampB_outgoing out = {
+        .keeps = true,
+        .message = {
+            .bytes = (const unsigned char *) bytes + from - 1,
+            .length = from <= to ? (size_t) (to - from + 1) : 0,
+        },
+    };
+    struct amp_what what = what_for(object);
+    return sent(L, luampB_send(L, queue, &out, AMP_FOREVER, &what));
+}
+
+static int
+take(lua_State *L, struct luampO_object *object, struct amp_message *message)
+{
+    struct amp_cell *queue = incoming(L, object);
+    struct amp_what what = what_for(object);
+    int result;
+    LUAMPB_BLOCKING(L, result, amp_ring_take(queue, AMP_FOREVER, &what, message));
+    return result;
+}
+
+static int
+connection_recv(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct amp_message message;
+    int result = take(L, object, &message);
+    if (result != 0)
+        return luampB_give_up(L, reason(L, result, "empty", "receive"));
+    return luampB_decode(L, &message);
+}
+
+static int
+push_bytes(lua_State *L)
+{
+    const struct amp_message *message = lua_touserdata(L, 1);
+    lua_pushlstring(L, (const char *) message->bytes, message->length);
+    return 1;
+}
+
+/* recv_bytes([max]): a longer message ends the reading. */
+static int
+connection_recv_bytes(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    lua_Integer max = luaL_optinteger(L, 2, LUA_MAXINTEGER);
+    luaL_argcheck(L, max >= 0, 2, "a number of bytes expected");
+    struct amp_message message;
+    int result = take(L, object, &message);
+    if (result != 0)
+        return luampB_give_up(L, reason(L, result, "empty", "receive"));
+    struct luampO_arrival arrival;
+    luampO_arriving(&arrival, message.cells, message.ncells);
+    bool is_too_long = (lua_Unsigned) message.length > (lua_Unsigned) max;
+    int status = LUA_OK;
+    if (!is_too_long) {
+        lua_pushcfunction(L, push_bytes);
+        lua_pushlightuserdata(L, &message);
+        status = lua_pcall(L, 1, 1, 0);
+    }
+    luampO_arrived(L, &arrival);
+    amp_message_done(&message);
+    if (status != LUA_OK)
+        return lua_error(L);
+    if (is_too_long) {
+        amp_ring_close(queue_of(object->cell->p_in), AMP_RING_NO_GETS);
+        while (amp_ring_take(queue_of(object->cell->p_in), AMP_AT_ONCE,
+                             &(struct amp_what) {.kind = AMP_QUEUE}, &message) == 0) {
+            luampO_arriving(&arrival, message.cells, message.ncells);
+            luampO_arrived(L, &arrival);
+            amp_message_done(&message);
+        }
+        return luampB_give_up(L, "too long");
+    }
+    return 1;
+}
+
+/* poll([timeout=0]): would a receive not wait? */
+static int
+connection_poll(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct amp_cell *queue = incoming(L, object);
+    amp_time deadline = lua_isnoneornil(L, 2) ? AMP_AT_ONCE : luampB_timeout(L, 2);
+    struct amp_what what = what_for(object);
+    for (;;) {
+        uint32_t word;
+        if (!amp_ring_prepare_wait(queue, &word) && amp_ring_is_ready(queue)) {
+            lua_pushboolean(L, 1);
+            return 1;
+        }
+        int result;
+        LUAMPB_BLOCKING(L, result,
+                        amp_wait(&queue->q_published, word, AMP_SLEEPER, deadline, &what));
+        if (result == -ETIMEDOUT) {
+            lua_pushboolean(L, 0);
+            return 1;
+        }
+        if (result < 0)
+            return luampB_raise(L, "poll", result);
+    }
+}
+
+/* Closing one's own closed end again is no mistake. */
+static int
+connection_close(lua_State *L)
+{
+    struct luampO_object *object = luampO_peek(L, 1);
+    if (object == NULL || object->class != &connection_class)
+        return luampO_wrong(L, 1, &connection_class);
+    luampO_close(L, object);
+    return 0;
+}
+
+static int
+connection_index(lua_State *L)
+{
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    struct luampO_object *object = luampO_peek(L, 1);
+    if (object == NULL || object->class != &connection_class)
+        return luampO_wrong(L, 1, &connection_class);
+    const char *field = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    if (strcmp(field, "closed") == 0)
+        lua_pushboolean(L, object->cell == NULL);
+    else if (strcmp(field, "readable") == 0)
+        lua_pushboolean(L, object->cell != NULL && object->cell->p_in != 0);
+    else if (strcmp(field, "writable") == 0)
+        lua_pushboolean(L, object->cell != NULL && object->cell->p_out != 0);
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static void
+describe_connection(lua_State *L, struct luampO_object *object, luaL_Buffer *text)
+{
+    (void) L;
+    bool in = object->cell->p_in != 0, out = object->cell->p_out != 0;
+    luaL_addstring(text, in && out ? "duplex" : in ? "receives" : "sends");
+}
+
+static const luaL_Reg connection_methods[] = {
+    {"send", connection_send},
+    {"recv", connection_recv},
+    {"send_bytes", connection_send_bytes},
+    {"recv_bytes", connection_recv_bytes},
+    {"poll", connection_poll},
+    {"close", connection_close},
+    {NULL, NULL},
+};
+static const luaL_Reg connection_metamethods[] = {{"__close", connection_close}, {NULL, NULL}};
+static const struct luampO_class connection_class = {
+    .name = "Connection",
+    .module = "ipc",
+    .id = LUAMPO_CONNECTION,
+    .kind = AMP_PIPE_END,
+    .methods = connection_methods,
+    .metamethods = connection_metamethods,
+    .own_index = connection_index,
+    .describe = describe_connection,
+};
+
+/* A queue that belongs to the ends: the maker holds it until they do. */
+static amp_handle
+make_direction(lua_State *L)
+{
+    struct amp_cell *queue = luampO_new_part(L, AMP_QUEUE, "pipe");
+    amp_ring_init(queue, 0, PIPE_SEGMENTS);
+    return amp_cell_ready(queue);
+}
+
+/* Pipe([duplex=true]): two connections; with false the first receives and the second sends. */
+static int
+new_pipe(lua_State *L)
+{
+    static const char *const options[] = {"duplex", NULL};
+    luampO_arguments(L, &connection_class, options);
+    if (!lua_isnil(L, 1))
+        luaL_checktype(L, 1, LUA_TBOOLEAN);
+    bool duplex = lua_isnil(L, 1) || lua_toboolean(L, 1);
+    struct luampO_object *first = luampO_push_new(L, &connection_class);
+    struct luampO_object *second = luampO_push_new(L, &connection_class);
+    lua_pushvalue(L, 2);
+    amp_handle to_first = make_direction(L);
+    amp_handle to_second = duplex ? make_direction(L) : 0;
+    struct amp_cell *one = luampO_new_cell(L, &connection_class, -1);
+    amp_pipe_end_init(one, to_first, to_second);
+    lua_pushvalue(L, 3);
+    luampO_made(L, first, one);
+    struct amp_cell *other = luampO_new_part(L, AMP_PIPE_END, one->c_name);
+    amp_pipe_end_init(other, to_second, to_first);
+    lua_pushvalue(L, 4);
+    luampO_made(L, second, other);
+    lua_settop(L, 4);
+    amp_unhold(to_first);
+    if (to_second)
+        amp_unhold(to_second);
+    return 2;
+}
+
+/*
+ * Waiting for several.
+ */
+
+/* One of the things waited for: a word, or a descriptor. */
+struct awaited {
+    struct amp_cell *queue;
+    struct amp_cell *event;
+    int descriptor; /* -1: none */
+};
+
+static void
+add_awaited(lua_State *L, int index, struct awaited *awaited)
+{
+    *awaited = (struct awaited) {.descriptor = -1};
+    struct luampO_object *object = luampO_peek(L, index);
+    if (object) {
+        if (object->cell == NULL)
+            luampO_closed(L, object);
+        if (object->class->kind == AMP_QUEUE)
+            awaited->queue = object->cell;
+        else if (object->class->kind == AMP_PIPE_END)
+            awaited->queue = incoming(L, object);
+        else if (object->class->kind == AMP_EVENT)
+            awaited->event = object->cell;
+        else
+            luaL_error(L, "ipc.wait cannot wait for a %s", object->class->name);
+        return;
+    }
+    if (lua_isinteger(L, index) && lua_tointeger(L, index) >= 0) {
+        awaited->descriptor = (int) lua_tointeger(L, index);
+        return;
+    }
+    if (lua_istable(L, index)) { /* a process */
+        lua_pushliteral(L, "sentinel");
+        int type = lua_gettable(L, index);
+        if (type == LUA_TNUMBER) {
+            awaited->descriptor = (int) lua_tointeger(L, -1);
+            lua_pop(L, 1);
+            return;
+        }
+    }
+    luaL_error(L, "ipc.wait waits for connections, queues, events, started processes and "
+               "descriptors, not for a %s", luaL_typename(L, index));
+}
+
+static bool
+is_word_ready(const struct awaited *awaited)
+{
+    if (awaited->queue)
+        return amp_ring_is_ready(awaited->queue);
+    struct amp_event event = amp_event_of(awaited->event);
+    return amp_event_is_set(&event);
+}
+
+/* Sets the flag on the word of an object that is not ready. False when it is by now. */
+static bool
+prepare_word(const struct awaited *awaited, amp_word **word, uint32_t *value)
+{
+    if (awaited->queue) {
+        *word = &awaited->queue->q_published;
+        return amp_ring_prepare_wait(awaited->queue, value);
+    }
+    struct amp_event event = amp_event_of(awaited->event);
+    *word = event.word;
+    return amp_event_prepare_wait(&event, value);
+}
+
+/*
+ * Sleeps once, until something may be ready. Words alone, and descriptors alone, are one system call.
+ * Both together: a thread of the watcher's turns the words into a descriptor.
+ */
+static int
+sleep_once(const struct awaited *all, int n, struct pollfd *polls, amp_time deadline,
+           struct amp_what *what)
+{
+    amp_word *words[AMP_WAIT_MANY_MAX];
+    uint32_t values[AMP_WAIT_MANY_MAX];
+    unsigned n_words = 0, n_polls = 0;
+    for (int i = 0; i < n; i++) {
+        if (all[i].descriptor >= 0) {
+            polls[n_polls++] = (struct pollfd) {.fd = all[i].descriptor, .events = POLLIN};
+        } else if (prepare_word(&all[i], &words[n_words], &values[n_words])) {
+            n_words++;
+        } else {
+            return 0;
+        }
+    }
+    int result = 0;
+    if (n_polls == 0) {
+        result = amp_wait_many(words, values, n_words, deadline, what);
+    } else if (n_words == 0) {
+        result = amp_wait_descriptors(polls, n_polls, deadline, what);
+    } else {
+        struct amp_watch watch;
+        result = amp_watch_begin(&watch, words, values, n_words);
+        if (result != 0)
+            return result;
+        polls[n_polls] = (struct pollfd) {.fd = watch.descriptor, .events = POLLIN};
+        result = amp_wait_descriptors(polls, n_polls + 1, deadline, what);
+        amp_watch_end(&watch);
+    }
+    return result > 0 ? 0 : result;
+}
+
+static bool
+look_at(const struct awaited *all, int n, bool *is_ready)
+{
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        if (all[i].descriptor >= 0) {
+            struct pollfd poll = {.fd = all[i].descriptor, .events = POLLIN};
+            struct amp_what what = {.kind = AMP_SELECTING};
+            is_ready[i] = amp_wait_descriptors(&poll, 1, AMP_AT_ONCE, &what) > 0;
+        } else {
+            is_ready[i] = is_word_ready(&all[i]);
+        }
+        any = any || is_ready[i];
+    }
+    return any;
+}
+
+static int
+ipc_wait(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    amp_time deadline = luampB_timeout(L, 2);
+    luampB_join_family(L);
+    lua_Integer n = luaL_len(L, 1);
+    if (n > AMP_WAIT_MANY_MAX - 2)
+        return luaL_error(L, "ipc.wait waits for at most %d at once", AMP_WAIT_MANY_MAX - 2);
+    struct awaited all[AMP_WAIT_MANY_MAX];
+    struct pollfd polls[AMP_WAIT_MANY_MAX];
+    bool is_ready[AMP_WAIT_MANY_MAX];
+    lua_settop(L, 2);
+    for (lua_Integer i = 0; i < n; i++) {
+        lua_geti(L, 1, i + 1);
+        add_awaited(L, 3, &all[i]);
+        lua_settop(L, 2);
+    }
+    struct amp_what what = {.kind = AMP_SELECTING};
+    while (!look_at(all, (int) n, is_ready)) {
+        int result = -ETIMEDOUT;
+        if (deadline != AMP_AT_ONCE && n > 0)
+            LUAMPB_BLOCKING(L, result, sleep_once(all, (int) n, polls, deadline, &what));
+        else if (n == 0)
+            LUAMPB_BLOCKING(L, result, amp_sleep(deadline));
+        if (result == -ETIMEDOUT)
+            break;
+        if (result < 0)
+            return luampB_raise(L, "wait", result);
+    }
+    lua_newtable(L);
+    lua_Integer found = 0;
+    for (lua_Integer i = 0; i < n; i++) {
+        if (is_ready[i]) {
+            lua_geti(L, 1, i + 1);
+            lua_seti(L, -2, ++found);
+        }
+    }
+    return 1;
+}
+
+/*
+ * The module.
+ */
+
+static int
+ipc_register_class(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luampC_register_class(L, name, 2);
+    lua_settop(L, 2);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"Queue", new_queue},
+    {"JoinableQueue", new_joinable_queue},
+    {"SimpleQueue", new_simple_queue},
+    {"Pipe", new_pipe},
+    {"SharedMemory", luampB_new_shared_memory},
+    {"Value", luampB_new_value},
+    {"Array", luampB_new_array},
+    {"Dict", luampB_new_dict},
+    {"List", luampB_new_list},
+    {"wait", ipc_wait},
+    {"register_class", ipc_register_class},
+    {NULL, NULL},
+};
+
+int
+luampB_open_ipc(lua_State *L)
+{
+    luampO_define(L, &queue_class);
+    luampO_define(L, &joinable_class);
+    luampO_define(L, &simple_class);
+    luampO_define(L, &connection_class);
+    luampB_define_values(L);
+    luampB_define_tables(L);
+    luampB_define_shared_memory(L);
+    luaL_newlib(L, functions);
+    return 1;
+}

@@ -1,0 +1,48 @@
+/*
+ * ipc.h: what the files of the ipc module, and the pool, share: values as messages.
+ */
+#ifndef LUAMP_IPC_H
+#define LUAMP_IPC_H
+
+#include "codec.h"
+#include "object.h"
+
+/* A value on its way out. */
+struct luampB_outgoing {
+    struct luampC_message message;
+    int scalar; /* stack index of a value that is written without being encoded first, or 0 */
+    bool keeps; /* the bytes stay whatever Lua code runs */
+};
+
+/* Encodes the value at the index; raises for what cannot be sent, with a path that begins with root. */
+void luampB_encode(lua_State *L, int index, const char *root, struct luampB_outgoing *out);
+
+/* Puts it into a queue: the results of amp_ring_reserve, but for -EINTR. */
+int luampB_send(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out,
+                amp_time deadline, struct amp_what *what);
+
+/* Pushes the values of a message that was taken, and ends it; how many. Raises for a malformed one. */
+int luampB_decode(lua_State *L, struct amp_message *message);
+
+/* A function for a protected call, with a struct amp_message as a light userdata: its values. */
+int luampB_decode_message(lua_State *L);
+
+/* Pushes a new Queue of any size with this name. */
+struct amp_cell *luampB_push_queue(lua_State *L, const char *name);
+
+/* The cell of the queue, of whichever class, at the index; raises. */
+struct amp_cell *luampB_check_queue(lua_State *L, int index);
+
+/* The lock of a value or an array is a view of this class: sync.c. */
+extern const struct luampO_class luampB_rlock_class;
+
+int luampB_new_value(lua_State *L);
+int luampB_new_array(lua_State *L);
+int luampB_new_dict(lua_State *L);
+int luampB_new_list(lua_State *L);
+int luampB_new_shared_memory(lua_State *L);
+void luampB_define_values(lua_State *L);
+void luampB_define_tables(lua_State *L);
+void luampB_define_shared_memory(lua_State *L);
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * modules: how luamp's modules come into a state, and what all of them use.
+ */
+#include "codec.h"
+#include "object.h"
+
+#include "luamp.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static const struct module {
+    const char *name;
+    lua_CFunction open;
+    bool is_short; /* has a short name */
+} modules[] = {
+    {"process", luampB_open_process, true}, {"signal", luampB_open_signal, true},
+    {"sync", luampB_open_sync, true},       {"ipc", luampB_open_ipc, true},
+    {"pool", luampB_open_pool, true},       {"codec", luampC_open, false},
+};
+
+#define MODULES (sizeof modules / sizeof *modules)
+#define PREFIX "luamp."
+
+static const char stubs_key; /* registry: name -> the table that the global holds until it is loaded */
+
+static const struct module *
+find_module(const char *name)
+{
+    for (size_t i = 0; i < MODULES; i++) {
+        if (strcmp(modules[i].name, name) == 0)
+            return &modules[i];
+    }
+    return NULL;
+}
+
+/* Moves what stands in the table on top into the module's stub, and leaves that in its place. */
+static void
+fill_stub(lua_State *L, const char *name)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &stubs_key) != LUA_TTABLE ||
+        lua_getfield(L, -1, name) != LUA_TTABLE) {
+        lua_settop(L, 1);
+        return;
+    }
+    lua_remove(L, -2);
+    for (lua_pushnil(L); lua_next(L, 1);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, 2);
+    }
+    lua_pushnil(L);
+    lua_setmetatable(L, 2);
+}
+
+/* The loader of a full name, by require. */
+static int
+load_module(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1) + sizeof PREFIX - 1;
+    const struct module *module = find_module(name);
+    lua_settop(L, 0);
+    module->open(L);
+    if (module->is_short)
+        fill_stub(L, module->name);
+    return 1;
+}
+
+static void
+require(lua_State *L, const char *name)
+{
+    lua_getglobal(L, "require");
+    lua_pushfstring(L, PREFIX "%s", name);
+    lua_call(L, 1, 1);
+}
+
+/* The loader of a short name: the same table as the full one's. */
+static int
+load_by_full_name(lua_State *L)
+{
+    require(L, luaL_checkstring(L, 1));
+    return 1;
+}
+
+int
+luaopen_luamp(lua_State *L)
+{
+    luamp_openlibs(L);
+    lua_createtable(L, 0, MODULES + 1);
+    for (size_t i = 0; i < MODULES; i++) {
+        if (!modules[i].is_short)
+            continue;
+        require(L, modules[i].name);
+        lua_setfield(L, -2, modules[i].name);
+    }
+    lua_pushstring(L, LUAMP_VERSION);
+    lua_setfield(L, -2, "_VERSION");
+    return 1;
+}
+
+#define OPEN(name)                                    \
+    LUAMP_API int luaopen_luamp_##name(lua_State *L); \
+    int luaopen_luamp_##name(lua_State *L)            \
+    {                                                 \
+        luamp_openlibs(L);                            \
+        return luampB_open_##name(L);                 \
+    }
+OPEN(process)
+OPEN(signal)
+OPEN(sync)
+OPEN(ipc)
+OPEN(pool)
+
+void
+luamp_openlibs(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (size_t i = 0; i < MODULES; i++) {
+        lua_pushfstring(L, PREFIX "%s", modules[i].name);
+        lua_pushcfunction(L, load_module);
+        lua_rawset(L, -3);
+    }
+    lua_pushcfunction(L, luaopen_luamp);
+    lua_setfield(L, -2, "luamp");
+    lua_pop(L, 1);
+}
+
+/*
+ * Short names are globals, like string and table. Each is a table from the start, which is filled when it
+ * is first looked into: a script that uses no processes pays for none.
+ */
+
+static int
+stub_index(lua_State *L)
+{
+    require(L, lua_tostring(L, lua_upvalueindex(1)));
+    lua_settop(L, 2);
+    lua_rawget(L, 1);
+    return 1;
+}
+
+void
+luampB_short_names(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_createtable(L, 0, MODULES);
+    for (size_t i = 0; i < MODULES; i++) {
+        if (!modules[i].is_short)
+            continue;
+        lua_pushcfunction(L, load_by_full_name);
+        lua_setfield(L, -3, modules[i].name);
+        lua_createtable(L, 0, 8);
+        lua_createtable(L, 0, 1);
+        lua_pushstring(L, modules[i].name);
+        lua_pushcclosure(L, stub_index, 1);
+        lua_setfield(L, -2, "__index");
+        lua_setmetatable(L, -2);
+        lua_pushvalue(L, -1);
+        lua_setglobal(L, modules[i].name);
+        lua_setfield(L, -2, modules[i].name);
+    }
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &stubs_key);
+    lua_pop(L, 1);
+}
+
+void
+luampB_run_chunk(lua_State *L, const char *name)
+{
+    const struct luampB_chunk *chunk = luampB_chunks;
+    while (strcmp(chunk->name, name) != 0)
+        chunk++;
+    lua_pushfstring(L, "=luamp/%s.lua", name);
+    if (luaL_loadbuffer(L, chunk->text, chunk->size, lua_tostring(L, -1)) != LUA_OK)
+        lua_error(L);
+    lua_remove(L, -2);
+    lua_insert(L, -2);
+    lua_call(L, 1, 1);
+}
+
+void
+luampB_join_family(lua_State *L)
+{
+    if (amp_self.member != AMP_NOBODY)
+        return;
+    int failure = amp_family_join("MainProcess");
+    if (failure == -ENOTSUP)
+        luaL_error(L, "luamp needs a kernel that frees the locks of a thread that died (robust "
+                   "futexes and FUTEX_WAKE_OP); this one does not");
+    if (failure != 0)
+        luampB_raise(L, "make the shared memory", failure);
+}
+
+/*
+ * Waiting.
+ */
+
+amp_time
+luampB_timeout(lua_State *L, int index)
+{
+    return lua_isnoneornil(L, index) ? AMP_FOREVER : amp_deadline(luaL_checknumber(L, index));
+}
+
+amp_time
+luampB_deadline(lua_State *L, int index)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TNUMBER:
+        return luampB_timeout(L, index);
+    case LUA_TBOOLEAN:
+        if (!lua_toboolean(L, index))
+            return AMP_AT_ONCE;
+        return luampB_timeout(L, index + 1);
+    case LUA_TNONE:
+    case LUA_TNIL:
+        return luampB_timeout(L, index + 1);
+    default:
+        luaL_argerror(L, index, "a boolean (block?) or a number of seconds expected");
+        return 0;
+    }
+}
+
+int
+luampB_give_up(lua_State *L, const char *reason)
+{
+    lua_pushnil(L);
+    lua_pushstring(L, reason);
+    return 2;
+}
+
+int
+luampB_refuse(lua_State *L, const char *reason)
+{
+    lua_pushboolean(L, 0);
+    lua_pushstring(L, reason);
+    return 2;
+}
+
+int
+luampB_raise(lua_State *L, const char *what, int failure)
+{
+    const char *why = strerror(-failure);
+    char text[160];
+    struct rlimit limit;
+    switch (-failure) {
+    case ENOMEM:
+        why = "out of shared memory: the machine's memory, its control group's limit, or the family's "
+              "64 GiB are used up";
+        break;
+    case EMSGSIZE:
+        why = "a message has at most 4 GiB; send it in parts, or use an Array or SharedMemory";
+        break;
+    case EMFILE:
+        snprintf(text, sizeof text, "too many open files: the process's limit is %lu (ulimit -n)",
+                 getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (unsigned long) limit.rlim_cur : 0ul);
+        why = text;
+        break;
+    case EDEADLK:
+        why = "deadlock";
+        break;
+    }
+    return luaL_error(L, "cannot %s: %s", what, why);
+}

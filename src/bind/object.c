@@ -1,0 +1,626 @@
+/*
+ * object: see object.h.
+ */
+#include "object.h"
+
+#include "process.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct luampO_class *luampO_classes[LUAMPO_CLASSES];
+
+/* Keys of the registry: addresses of these. */
+static const char interned_key; /* weak: handle and class -> userdata */
+static const char names_key;    /* "source:line" -> the variable that the line assigns to */
+
+/* What has been received and is not yet in a userdata. */
+static __thread struct luampO_arrival *arrivals;
+
+/*
+ * Interning. Cells are counted in less than 24 bits, so index, class and generation fit one integer.
+ */
+
+static lua_Integer
+intern_key(const struct luampO_class *class, amp_handle handle)
+{
+    return (lua_Integer) (handle | (uint64_t) class->id << 24);
+}
+
+static void
+push_interned_table(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &interned_key) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &interned_key);
+}
+
+/* Pushes the userdata that the state has for it; false, and nothing pushed, if it has none. */
+static bool
+push_interned(lua_State *L, const struct luampO_class *class, amp_handle handle)
+{
+    push_interned_table(L);
+    if (lua_rawgeti(L, -1, intern_key(class, handle)) == LUA_TUSERDATA) {
+        lua_remove(L, -2);
+        return true;
+    }
+    lua_pop(L, 2);
+    return false;
+}
+
+static bool
+is_arriving(amp_handle handle)
+{
+    for (const struct luampO_arrival *a = arrivals; a != NULL; a = a->before) {
+        for (uint32_t i = 0; i < a->n; i++) {
+            if (a->cells[i] == handle)
+                return true;
+        }
+    }
+    return false;
+}
+
+void
+luampO_arriving(struct luampO_arrival *arrival, const uint64_t *cells, uint32_t n)
+{
+    *arrival = (struct luampO_arrival) {.cells = cells, .n = n, .before = arrivals};
+    arrivals = arrival;
+}
+
+void
+luampO_arrived(lua_State *L, struct luampO_arrival *arrival)
+{
+    arrivals = arrival->before;
+    for (uint32_t i = 0; i < arrival->n; i++) {
+        bool is_used = is_arriving(arrival->cells[i]);
+        for (int c = 1; c < LUAMPO_CLASSES && !is_used; c++) {
+            if (luampO_classes[c] && push_interned(L, luampO_classes[c], arrival->cells[i])) {
+                lua_pop(L, 1);
+                is_used = true;
+            }
+        }
+        if (!is_used)
+            amp_unhold(arrival->cells[i]);
+    }
+}
+
+/*
+ * Userdata.
+ */
+
+static void
+let_go(lua_State *L, struct luampO_object *object)
+{
+    if (object->cell == NULL)
+        return;
+    object->cell = NULL;
+    if (object->is_part)
+        return;
+    /* Another userdata may have been made for the cell since this one was found to be garbage. */
+    if (push_interned(L, object->class, object->handle)) {
+        bool is_other = lua_touserdata(L, -1) != object;
+        lua_pop(L, 1);
+        if (is_other)
+            return;
+    }
+    if (!is_arriving(object->handle))
+        amp_unhold(object->handle);
+}
+
+static int
+object_gc(lua_State *L)
+{
+    struct luampO_object *object = luampO_peek(L, 1);
+    if (object)
+        let_go(L, object);
+    return 0;
+}
+
+void
+luampO_close(lua_State *L, struct luampO_object *object)
+{
+    let_go(L, object);
+    push_interned_table(L);
+    lua_pushnil(L);
+    lua_rawseti(L, -2, intern_key(object->class, object->handle));
+    lua_pop(L, 1);
+}
+
+static int
+object_tostring(lua_State *L)
+{
+    struct luampO_object *object = luampO_peek(L, 1);
+    if (object == NULL)
+        return luaL_error(L, "not a luamp object");
+    luampO_push_description(L, object);
+    return 1;
+}
+
+/* __index of a class with fields: a method, else a field, else an error that says what there is. */
+static int
+object_index(lua_State *L)
+{
+    const struct luampO_class *class = lua_touserdata(L, lua_upvalueindex(2));
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    lua_pop(L, 1);
+    struct luampO_object *object = luampO_peek(L, 1);
+    if (object == NULL || object->class != class)
+        return luampO_wrong(L, 1, class);
+    return class->field(L, object);
+}
+
+static void
+push_metatable(lua_State *L, const struct luampO_class *class)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, class) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        luampO_define(L, class);
+        lua_rawgetp(L, LUA_REGISTRYINDEX, class);
+    }
+}
+
+void
+luampO_define(lua_State *L, const struct luampO_class *class)
+{
+    luampO_classes[class->id] = class;
+    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 16);
+    luaL_setfuncs(L, class->methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "__methods");
+    if (class->own_index) {
+        lua_pushcclosure(L, class->own_index, 1);
+    } else if (class->field) {
+        lua_pushlightuserdata(L, (void *) class);
+        lua_pushcclosure(L, object_index, 2);
+    }
+    lua_setfield(L, -2, "__index");
+    lua_pushstring(L, class->name);
+    lua_setfield(L, -2, "__name");
+    lua_pushcfunction(L, object_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, object_tostring);
+    lua_setfield(L, -2, "__tostring");
+    if (class->metamethods)
+        luaL_setfuncs(L, class->metamethods, 0);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, class);
+}
+
+int
+luampO_wrong(lua_State *L, int index, const struct luampO_class *class)
+{
+    lua_Debug ar;
+    const char *function = "?";
+    if (lua_getstack(L, 0, &ar) && lua_getinfo(L, "n", &ar) && ar.name)
+        function = ar.name;
+    const char *got = luaL_typename(L, index);
+    if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
+        got = lua_tostring(L, -1);
+    if (index == 1)
+        return luaL_error(L, "'%s' wants a %s to its left, not a %s; call it with a colon: x:%s(...)",
+                          function, class->name, got, function);
+    return luaL_error(L, "bad argument #%d to '%s' (%s expected, got %s)", index - 1, function,
+                      class->name, got);
+}
+
+int
+luampO_closed(lua_State *L, struct luampO_object *object)
+{
+    return luaL_error(L, "this %s is closed", object->class->name);
+}
+
+struct luampO_object *
+luampO_push_new(lua_State *L, const struct luampO_class *class)
+{
+    luampB_join_family(L);
+    struct luampO_object *object = lua_newuserdatauv(L, sizeof *object, 1);
+    memset(object, 0, sizeof *object);
+    object->class = class;
+    push_metatable(L, class);
+    lua_setmetatable(L, -2);
+    return object;
+}
+
+void
+luampO_made(lua_State *L, struct luampO_object *object, struct amp_cell *cell)
+{
+    object->handle = amp_cell_ready(cell);
+    object->cell = cell;
+    push_interned_table(L);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, intern_key(object->class, object->handle));
+    lua_pop(L, 1);
+}
+
+void
+luampO_push(lua_State *L, const struct luampO_class *class, amp_handle handle)
+{
+    if (push_interned(L, class, handle))
+        return;
+    struct luampO_object *object = luampO_push_new(L, class);
+    push_interned_table(L);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, intern_key(class, handle));
+    lua_pop(L, 1);
+    object->handle = handle;
+    object->cell = amp_cell_of(handle);
+}
+
+void
+luampO_push_part(lua_State *L, const struct luampO_class *class, int whole)
+{
+    whole = lua_absindex(L, whole);
+    struct luampO_object *of = lua_touserdata(L, whole);
+    amp_handle handle = of->handle;
+    if (push_interned(L, class, handle))
+        return;
+    struct luampO_object *object = luampO_push_new(L, class);
+    object->is_part = true;
+    lua_pushvalue(L, whole);
+    lua_setiuservalue(L, -2, 1);
+    push_interned_table(L);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, intern_key(class, handle));
+    lua_pop(L, 1);
+    object->handle = handle;
+    object->cell = of->cell;
+}
+
+/*
+ * Arguments and names.
+ */
+
+/* Edit distance (Levenshtein), up to a few. */
+static unsigned
+distance(const char *a, const char *b)
+{
+    enum { LONGEST = 40 };
+    unsigned row[LONGEST + 1];
+    size_t n = strlen(b);
+    if (strlen(a) > LONGEST || n > LONGEST)
+        return LONGEST;
+    for (size_t j = 0; j <= n; j++)
+        row[j] = (unsigned) j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned) i;
+        for (size_t j = 1; j <= n; j++) {
+            unsigned change = diagonal + (tolower((unsigned char) a[i - 1]) !=
+                                          tolower((unsigned char) b[j - 1]));
+            diagonal = row[j];
+            unsigned least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+            row[j] = change < least ? change : least;
+        }
+    }
+    return row[n];
+}
+
+const char *
+luampO_nearest(const char *name, const char *const *names)
+{
+    const char *nearest = NULL;
+    unsigned best = strlen(name) <= 3 ? 2 : 3; /* further away it is another word */
+    for (; *names; names++) {
+        unsigned d = distance(name, *names);
+        if (d < best) {
+            best = d;
+            nearest = *names;
+        }
+    }
+    return nearest;
+}
+
+static int
+unknown_option(lua_State *L, const struct luampO_class *class, const char *option,
+               const char *const *options)
+{
+    const char *known[12] = {"name"};
+    for (int i = 0; options[i] && i < 10; i++)
+        known[i + 1] = options[i];
+    const char *meant = luampO_nearest(option, known);
+    if (meant)
+        return luaL_error(L, "unknown option '%s' of %s.%s; did you mean '%s'?", option,
+                          class->module, class->name, meant);
+    return luaL_error(L, "unknown option '%s' of %s.%s", option, class->module, class->name);
+}
+
+void
+luampO_arguments(lua_State *L, const struct luampO_class *class, const char *const *options)
+{
+    int n = 0;
+    while (options[n])
+        n++;
+    bool by_name = lua_gettop(L) == 1 && lua_type(L, 1) == LUA_TTABLE;
+    if (!by_name) {
+        if (lua_gettop(L) > n)
+            luaL_error(L, "%s.%s takes at most %d argument%s, not %d", class->module, class->name, n,
+                       n == 1 ? "" : "s", lua_gettop(L));
+        lua_settop(L, n + 1);
+        return;
+    }
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+        if (lua_type(L, -2) == LUA_TNUMBER && lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1 &&
+            lua_tointeger(L, -2) <= n)
+            continue;
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "an option of %s.%s has a name, not a %s", class->module, class->name,
+                       luaL_typename(L, -2));
+        const char *option = lua_tostring(L, -2);
+        bool known = strcmp(option, "name") == 0;
+        for (int i = 0; i < n && !known; i++)
+            known = strcmp(option, options[i]) == 0;
+        if (!known)
+            unknown_option(L, class, option, options);
+    }
+    for (int i = 0; i < n; i++) {
+        if (lua_getfield(L, 1, options[i]) == LUA_TNIL) {
+            lua_pop(L, 1);
+            lua_geti(L, 1, i + 1);
+        }
+    }
+    int type = lua_getfield(L, 1, "name");
+    if (type != LUA_TNIL && type != LUA_TSTRING)
+        luaL_error(L, "option 'name' of %s.%s: a string expected, got %s", class->module,
+                   class->name, lua_typename(L, type));
+    lua_remove(L, 1);
+}
+
+/* The variable that a line of source assigns to: `local a = ...`, `x.a = ...`. False: none. */
+static bool
+assigned_variable(const char *line, char *name, size_t size)
+{
+    while (isspace((unsigned char) *line))
+        line++;
+    if (strncmp(line, "local", 5) == 0 && isspace((unsigned char) line[5])) {
+        line += 5;
+        while (isspace((unsigned char) *line))
+            line++;
+    }
+    const char *word = line;
+    const char *end = line;
+    while (isalnum((unsigned char) *end) || *end == '_' || *end == '.') {
+        if (*end == '.')
+            word = end + 1;
+        end++;
+    }
+    size_t length = (size_t) (end - word);
+    if (length == 0 || length >= size || isdigit((unsigned char) *word))
+        return false;
+    for (line = end; *line && *line != '='; line++) {
+        if (!isalnum((unsigned char) *line) && !strchr("_, <>", *line))
+            return false;
+    }
+    if (*line != '=' || line[1] == '=')
+        return false;
+    memcpy(name, word, length);
+    name[length] = '\0';
+    return true;
+}
+
+static bool
+read_line(const char *file, int number, char *line, size_t size)
+{
+    FILE *f = fopen(file, "re");
+    if (f == NULL)
+        return false;
+    bool found = false;
+    for (int n = 1; fgets(line, (int) size, f); n++) {
+        if (n == number) {
+            found = true;
+            break;
+        }
+        if (strchr(line, '\n') == NULL) { /* a longer line than ours: skip its rest */
+            int c;
+            while ((c = getc(f)) != EOF && c != '\n')
+                ;
+        }
+    }
+    fclose(f);
+    return found;
+}
+
+/* Pushes a name for what the running line of the script makes: the variable, else file:line. */
+static void
+push_name_by_line(lua_State *L)
+{
+    lua_Debug ar;
+    int level = 1;
+    for (; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline > 0 && strncmp(ar.source, "=luamp", 6) != 0)
+            break;
+    }
+    if (!lua_getstack(L, level, &ar)) {
+        lua_pushliteral(L, "?");
+        return;
+    }
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
+    }
+    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, -3) == LUA_TSTRING) {
+        lua_replace(L, -3);
+        lua_pop(L, 1);
+        return;
+    }
+    lua_pop(L, 1);
+    char line[512], name[AMP_CELL_NAME];
+    if (ar.source[0] == '@' && read_line(ar.source + 1, ar.currentline, line, sizeof line) &&
+        assigned_variable(line, name, sizeof name))
+        lua_pushstring(L, name);
+    else
+        lua_pushvalue(L, -1);
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -5);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
+struct amp_cell *
+luampO_new_part(lua_State *L, enum amp_kind kind, const char *name)
+{
+    struct amp_cell *cell;
+    int failure = amp_cell_make(kind, name, &cell);
+    if (failure != 0)
+        luampB_raise(L, "make an object", failure);
+    return cell;
+}
+
+struct amp_cell *
+luampO_new_cell(lua_State *L, const struct luampO_class *class, int name)
+{
+    name = lua_absindex(L, name);
+    if (lua_type(L, name) != LUA_TSTRING) {
+        push_name_by_line(L);
+        lua_replace(L, name);
+    }
+    return luampO_new_part(L, class->kind, lua_tostring(L, name));
+}
+
+int
+luampO_failed(lua_State *L, const struct luampO_class *class, struct amp_cell *cell, int failure)
+{
+    amp_cell_abandon(cell);
+    lua_pushfstring(L, "make a %s", class->name);
+    return luampB_raise(L, lua_tostring(L, -1), failure);
+}
+
+/*
+ * Sending.
+ */
+
+int
+luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **why)
+{
+    struct luampO_object *object = luampO_peek(L, index);
+    if (object == NULL)
+        return luampB_child_to_wire(L, index, out);
+    *why = object->cell == NULL ? "it is closed" : NULL;
+    if (*why == NULL && object->class->stays)
+        *why = object->class->stays(object);
+    if (*why != NULL)
+        return -1;
+    *out = (struct luampO_wire) {
+        .kind = (uint32_t) object->class->id,
+        .ncells = 1,
+        .cell = {object->handle},
+        .extra = object->is_part,
+    };
+    return 1;
+}
+
+int
+luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
+{
+    if (wire->kind == LUAMPB_CHILD_WIRE)
+        return luampB_child_from_wire(L, wire);
+    if (wire->kind == 0 || wire->kind >= LUAMPO_CLASSES || luampO_classes[wire->kind] == NULL ||
+        wire->ncells != 1)
+        return 0;
+    luampB_join_family(L);
+    const struct luampO_class *class = luampO_classes[wire->kind];
+    struct amp_cell *cell = amp_cell_of(wire->cell[0]);
+    if (cell == NULL || !is_arriving(wire->cell[0])) /* only what the message says that it carries */
+        return 0;
+    if (!wire->extra) {
+        if (amp_cell_kind(cell) != class->kind)
+            return 0;
+        luampO_push(L, class, wire->cell[0]);
+        return 1;
+    }
+    for (int i = 1; i < LUAMPO_CLASSES; i++) { /* the lock of a value or an array */
+        const struct luampO_class *whole = luampO_classes[i];
+        if (whole && whole->kind == amp_cell_kind(cell) &&
+            (whole->id == LUAMPO_VALUE || whole->id == LUAMPO_ARRAY) && class->kind == AMP_RLOCK) {
+            luampO_push(L, whole, wire->cell[0]);
+            luampO_push_part(L, class, -1);
+            lua_remove(L, -2);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/*
+ * Descriptions.
+ */
+
+void
+luampO_push_description(lua_State *L, struct luampO_object *object)
+{
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    luaL_addstring(&text, object->class->name);
+    if (object->cell == NULL) {
+        luaL_addstring(&text, " (closed)");
+    } else {
+        luaL_addstring(&text, " \"");
+        luaL_addstring(&text, object->cell->c_name);
+        luaL_addstring(&text, "\"");
+        if (object->class->describe) {
+            luaL_addstring(&text, " (");
+            object->class->describe(L, object, &text);
+            luaL_addstring(&text, ")");
+        }
+    }
+    luaL_pushresult(&text);
+}
+
+const char *
+luampO_holder(const struct amp_lock *lock, char buffer[AMP_NAME_SIZE])
+{
+    uint32_t tid = amp_lock_owner(lock);
+    if (tid == 0)
+        return NULL;
+    uint32_t member = amp_member_of_thread(tid);
+    if (member == AMP_NOBODY)
+        snprintf(buffer, AMP_NAME_SIZE, "thread %u", tid);
+    else
+        snprintf(buffer, AMP_NAME_SIZE, "%s", amp_member_at(member)->m_name);
+    return buffer;
+}
+
+int
+luampO_raise_deadlock(lua_State *L, const struct amp_what *what)
+{
+    enum { EDGES = 16 };
+    struct amp_edge chain[EDGES];
+    unsigned n = amp_roster_deadlock(what, chain, EDGES);
+    if (n == 1) {
+        return luaL_error(L, "deadlock: %s waits for the lock \"%s\", which it holds itself; "
+                          "release it first, or use sync.RLock",
+                          amp_member_at(chain[0].member)->m_name,
+                          amp_cell_at(chain[0].what.cell)->c_name);
+    }
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    luaL_where(L, 1);
+    luaL_addvalue(&text);
+    luaL_addstring(&text, "deadlock:");
+    for (unsigned i = 0; i < n; i++) {
+        lua_pushfstring(L, "%s %s waits for the lock \"%s\", held by %s", i ? ";" : "",
+                        amp_member_at(chain[i].member)->m_name,
+                        amp_cell_at(chain[i].what.cell)->c_name,
+                        amp_member_at(chain[i].holder)->m_name);
+        luaL_addvalue(&text);
+    }
+    luaL_addstring(&text, "; take locks in one order everywhere, or with a timeout");
+    luaL_pushresult(&text);
+    return lua_error(L);
+}

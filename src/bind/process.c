@@ -1,0 +1,722 @@
+/*
+ * process: what the process module needs of C. The class itself, and what happens in which order when a
+ * process ends, is lua/process.lua.
+ *
+ * A child process runs in start(): it never returns to the script that forked it, but leaves by _exit.
+ */
+#include "object.h"
+
+#include "codec.h"
+#include "core/spawn.h"
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define LINE_MAX_BUFFERED 65536 /* a line up to this is one write */
+
+static const char child_key;  /* registry: metatable of children */
+static const char finish_key; /* registry: the function of lua/process.lua that ends a process */
+static const char seed_key;   /* registry: math.randomseed */
+
+static const char natives_key; /* registry: the table of what follows here */
+
+static bool is_child;  /* this process was made by start() */
+static bool is_host;   /* the main program is luamp's own */
+static bool has_started;
+
+/* A child, or another member, as a userdata. */
+struct child {
+    struct amp_child child;
+    uint32_t parent;     /* member that started it, */
+    uint32_t parent_generation;
+    int descriptor;      /* of its end, or -1 */
+};
+
+static struct child *
+push_child(lua_State *L)
+{
+    struct child *child = lua_newuserdatauv(L, sizeof *child, 0);
+    memset(child, 0, sizeof *child);
+    child->descriptor = -1;
+    child->parent = AMP_NOBODY;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &child_key);
+    lua_setmetatable(L, -2);
+    return child;
+}
+
+static struct child *
+peek_child(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
+        return NULL;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &child_key);
+    bool is_one = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return is_one ? lua_touserdata(L, index) : NULL;
+}
+
+static struct child *
+check_child(lua_State *L, int index)
+{
+    struct child *child = peek_child(L, index);
+    if (child == NULL)
+        luaL_argerror(L, index, "a process expected");
+    return child;
+}
+
+static bool
+is_own_child(const struct child *child)
+{
+    return child->parent == amp_self.member && amp_self.member != AMP_NOBODY &&
+           child->parent_generation == amp_member_generation(amp_member_at(amp_self.member));
+}
+
+static int
+child_gc(lua_State *L)
+{
+    struct child *child = lua_touserdata(L, 1);
+    if (child->descriptor >= 0)
+        close(child->descriptor);
+    child->descriptor = -1;
+    return 0;
+}
+
+int
+luampB_child_to_wire(lua_State *L, int index, struct luampO_wire *out)
+{
+    struct child *child = peek_child(L, index);
+    if (child == NULL)
+        return 0;
+    *out = (struct luampO_wire) {
+        .kind = LUAMPB_CHILD_WIRE,
+        .cell = {(uint64_t) child->child.generation << 32 | child->child.member},
+        .extra = (uint64_t) (uint32_t) child->child.pid,
+    };
+    return 1;
+}
+
+int
+luampB_child_from_wire(lua_State *L, const struct luampO_wire *wire)
+{
+    if (wire->ncells != 0 || (uint32_t) wire->cell[0] >= AMP_MEMBERS_MAX ||
+        lua_rawgetp(L, LUA_REGISTRYINDEX, &child_key) != LUA_TTABLE)
+        return 0;
+    lua_pop(L, 1);
+    struct child *child = push_child(L);
+    child->child.pid = (pid_t) wire->extra;
+    child->child.member = (uint32_t) wire->cell[0];
+    child->child.generation = (uint32_t) (wire->cell[0] >> 32);
+    return 1;
+}
+
+int
+luampB_child_descriptor(lua_State *L, int index)
+{
+    struct child *child = check_child(L, index);
+    if (child->descriptor < 0) {
+        child->descriptor = (int) syscall(SYS_pidfd_open, child->child.pid, 0);
+        if (child->descriptor < 0 && errno != ESRCH)
+            luampB_raise(L, "open a descriptor for a process", -errno);
+    }
+    return child->descriptor;
+}
+
+amp_word *
+luampB_child_life(lua_State *L, int index, uint32_t *value)
+{
+    struct child *child = check_child(L, index);
+    if (child->child.reaped)
+        return NULL;
+    return amp_member_life(child->child.member, child->child.generation, value);
+}
+
+/*
+ * Output.
+ */
+
+/* From the first fork on a line of output is one write, so that lines of different processes never
+   mix, and nothing that is buffered is printed twice. */
+static void
+prepare_output(void)
+{
+    static char buffer[LINE_MAX_BUFFERED];
+    fflush(NULL);
+    if (!has_started)
+        setvbuf(stdout, buffer, _IOLBF, sizeof buffer);
+    has_started = true;
+}
+
+/* Whatever an ending process still has to write. False, and a line on stderr, when it cannot. */
+static bool
+flush_output(const char *name)
+{
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    int error = errno;
+    fflush(NULL);
+    if (failed)
+        fprintf(stderr, "%s: cannot write to standard output: %s\n", name, strerror(error));
+    return !failed;
+}
+
+/*
+ * Starting.
+ */
+
+/* In the child, with all signals blocked. Its stdin is empty, and what its parent had read ahead of it
+   is not its own. */
+static void
+prepare_child(void *argument)
+{
+    lua_State *L = argument;
+    is_child = true;
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing > 0) {
+        dup2(nothing, STDIN_FILENO);
+        close(nothing);
+    }
+    __fpurge(stdin);
+    clearerr(stdin);
+    luampB_signals_in_child(L);
+}
+
+/* Children of one moment must not draw the same numbers: Lua's own seed is the time and an address. */
+static void
+reseed(lua_State *L)
+{
+    lua_Integer seed[2];
+    if (getrandom(seed, sizeof seed, 0) != sizeof seed)
+        seed[0] = (lua_Integer) amp_now() ^ getpid();
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &seed_key) == LUA_TFUNCTION) {
+        lua_pushinteger(L, seed[0]);
+        lua_pushinteger(L, seed[1]);
+        lua_call(L, 2, 0);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+/* The collector does not start by walking what was inherited: that would copy every page of it. It
+   waits until the child has allocated as much again. */
+static void
+spare_the_heap(lua_State *L)
+{
+    int kilobytes = lua_gc(L, LUA_GCCOUNT);
+    if (lua_gc(L, LUA_GCISRUNNING))
+        lua_gc(L, LUA_GCSTEP, -kilobytes);
+}
+
+static _Noreturn void
+leave(const char *name, int status)
+{
+    if (!flush_output(name) && status == 0)
+        status = 1;
+    amp_member_leave(status);
+    _exit(status & 0xff);
+}
+
+/* The child's life: the function on top of the stack, which gives the exit status. */
+static _Noreturn void
+run_child(lua_State *L, const char *name)
+{
+    spare_the_heap(L);
+    reseed(L);
+    int status = 1;
+    if (lua_pcall(L, 0, 1, 0) == LUA_OK)
+        status = (int) lua_tointeger(L, -1);
+    else
+        fprintf(stderr, "%s:\n%s\n", name, luaL_tolstring(L, -1, NULL));
+    leave(name, status);
+}
+
+static int
+start_failed(lua_State *L, int failure)
+{
+    struct rlimit limit;
+    lua_pushboolean(L, 0);
+    if (failure == -EAGAIN && atomic_load(&amp_arena.header->h_members_live) >= AMP_MEMBERS_MAX)
+        lua_pushfstring(L, "cannot start a process: a family has at most %d members",
+                        (int) AMP_MEMBERS_MAX);
+    else if (failure == -EAGAIN && getrlimit(RLIMIT_NPROC, &limit) == 0 &&
+             limit.rlim_cur != RLIM_INFINITY)
+        lua_pushfstring(L, "cannot start a process: the limit of processes is reached, which is %d "
+                        "for this user (ulimit -u), or its control group's (pids.max)",
+                        (int) limit.rlim_cur);
+    else if (failure == -EAGAIN)
+        lua_pushliteral(L, "cannot start a process: the system's limit of processes is reached");
+    else
+        lua_pushfstring(L, "cannot start a process: %s", strerror(-failure));
+    return 2;
+}
+
+/* start(name, dies_with_parent, f): a child that runs f; false and a reason when there is none. */
+static int
+native_start(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    unsigned flags = lua_toboolean(L, 2) ? AMP_DIES_WITH_PARENT : 0;
+    luaL_checktype(L, 3, LUA_TFUNCTION);
+    luampB_join_family(L);
+    lua_settop(L, 3);
+    struct child *child = push_child(L);
+    lua_insert(L, 3);
+    prepare_output();
+    int result = amp_spawn(name, flags, prepare_child, L, &child->child);
+    if (result == AMP_IN_CHILD)
+        run_child(L, name);
+    if (result < 0)
+        return start_failed(L, result);
+    child->parent = amp_self.member;
+    child->parent_generation = amp_member_generation(amp_member_at(amp_self.member));
+    lua_pushvalue(L, 3);
+    return 1;
+}
+
+/*
+ * Children.
+ */
+
+static int
+wait_for(struct child *child, amp_time deadline)
+{
+    if (is_own_child(child))
+        return amp_child_wait(&child->child, deadline);
+    if (child->child.reaped)
+        return 0;
+    return amp_member_join(child->child.member, child->child.generation, deadline);
+}
+
+/* wait(child[, timeout]): true and its status (nil: not ours to know), or false. */
+static int
+native_wait(lua_State *L)
+{
+    struct child *child = check_child(L, 1);
+    amp_time deadline = luampB_timeout(L, 2);
+    int result;
+    LUAMPB_BLOCKING(L, result, wait_for(child, deadline));
+    if (result == -ETIMEDOUT)
+        return luampB_refuse(L, "timeout");
+    if (result == -ECHILD) {
+        child->child.reaped = true; /* by somebody else: how it ended is not known */
+        amp_member_bury(child->child.member, child->child.generation, true);
+        result = 0;
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    if (result < 0)
+        return luampB_raise(L, "wait for a process", result);
+    lua_pushboolean(L, 1);
+    if (is_own_child(child)) {
+        lua_pushinteger(L, child->child.status);
+        return 2;
+    }
+    return 1;
+}
+
+static int
+native_signal(lua_State *L)
+{
+    struct child *child = check_child(L, 1);
+    lua_Integer number = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, number >= 0 && number < NSIG, 2, "no such signal");
+    int result;
+    if (is_own_child(child))
+        result = amp_child_signal(&child->child, (int) number);
+    else if (amp_member_lives(child->child.member, child->child.generation))
+        result = kill(child->child.pid, (int) number) == 0 ? 0 : -errno;
+    else
+        result = -ESRCH;
+    if (result != 0 && result != -ESRCH)
+        return luampB_raise(L, "send a signal", result);
+    lua_pushboolean(L, result == 0);
+    return 1;
+}
+
+static int
+native_pid(lua_State *L)
+{
+    lua_pushinteger(L, check_child(L, 1)->child.pid);
+    return 1;
+}
+
+static int
+native_descriptor(lua_State *L)
+{
+    int descriptor = luampB_child_descriptor(L, 1);
+    if (descriptor < 0)
+        return 0;
+    lua_pushinteger(L, descriptor);
+    return 1;
+}
+
+static int
+native_close(lua_State *L)
+{
+    check_child(L, 1);
+    return child_gc(L);
+}
+
+/* parent(): the member that started this process, and its name; nothing in the main process. */
+static int
+native_parent(lua_State *L)
+{
+    if (!is_child)
+        return 0;
+    const struct amp_member *self = amp_member_at(amp_self.member);
+    const struct amp_member *parent = amp_member_at(self->m_parent);
+    struct child *child = push_child(L);
+    child->child.member = self->m_parent;
+    child->child.generation = self->m_parent_generation;
+    child->child.pid = getppid();
+    if (amp_member_lives(self->m_parent, self->m_parent_generation))
+        child->child.pid = (pid_t) atomic_load(&parent->m_pid);
+    lua_pushstring(L, parent->m_name);
+    return 2;
+}
+
+/*
+ * The end of a process.
+ */
+
+/* How an exit's argument reads as a status. What is neither a number nor a boolean is told. */
+static int
+exit_status(lua_State *L, int index)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TNONE:
+    case LUA_TNIL:
+        return 0;
+    case LUA_TBOOLEAN:
+        return lua_toboolean(L, index) ? 0 : 1;
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, index))
+            return (int) lua_tointeger(L, index);
+        /* fall through */
+    default:
+        fprintf(stderr, "%s\n", luaL_tolstring(L, index, NULL));
+        return 1;
+    }
+}
+
+/* Runs finish() of lua/process.lua, if that was ever loaded. */
+static int
+run_finish(lua_State *L, int status)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &finish_key) != LUA_TFUNCTION) {
+        lua_pop(L, 1);
+        return status;
+    }
+    lua_pushinteger(L, status);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+        status = (int) lua_tointeger(L, -1);
+    } else if (luampB_is_interrupt(L, -1)) {
+        status = luampB_abandon(L);
+        fprintf(stderr, "luamp: interrupted!\n");
+    } else {
+        fprintf(stderr, "luamp: %s\n", luaL_tolstring(L, -1, NULL));
+        lua_pop(L, 1);
+        status = status ? status : 1;
+    }
+    lua_pop(L, 1);
+    return status;
+}
+
+int
+luampB_finish(lua_State *L, int status)
+{
+    return run_finish(L, status);
+}
+
+/* exit([code]): as the end of the script would end this process, past any pcall. */
+static int
+process_exit(lua_State *L)
+{
+    int status = run_finish(L, exit_status(L, 1));
+    if (is_child)
+        leave(amp_member_at(amp_self.member)->m_name, status);
+    exit(status & 0xff);
+}
+
+/* os.exit of the main program: Lua's own until there are children to care for. */
+static int
+os_exit(lua_State *L)
+{
+    if (has_started || is_child)
+        return process_exit(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    return 0;
+}
+
+static int
+native_set_finish(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &finish_key);
+    return 0;
+}
+
+int
+luampB_abandon(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &finish_key) == LUA_TFUNCTION) {
+        lua_pushinteger(L, 130);
+        lua_pushboolean(L, 1); /* at once */
+        if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+            lua_pop(L, 1);
+    } else {
+        lua_pop(L, 1);
+    }
+    return 130;
+}
+
+void
+luampB_main_process(lua_State *L)
+{
+    is_host = true;
+    luampB_handle_interrupt(L);
+    if (lua_getglobal(L, "os") == LUA_TTABLE) {
+        lua_getfield(L, -1, "exit");
+        lua_pushcclosure(L, os_exit, 1);
+        lua_setfield(L, -2, "exit");
+    }
+    lua_pop(L, 1);
+}
+
+/* In a state that is not the host's own, the program's end is the closing of the state. */
+static int
+state_closes(lua_State *L)
+{
+    if (!is_child && !is_host)
+        run_finish(L, 0);
+    return 0;
+}
+
+/*
+ * The machine, and time.
+ */
+
+/* Processors that a control group's quota amounts to, or a large number. Only the process's own group is
+   looked at, in either version of control groups. */
+static int
+quota(void)
+{
+    long long most = -1, period = 0;
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    if (f != NULL) {
+        if (fscanf(f, "%lld %lld", &most, &period) != 2)
+            most = -1;
+        fclose(f);
+    } else {
+        f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re");
+        if (f != NULL) {
+            if (fscanf(f, "%lld", &most) != 1)
+                most = -1;
+            fclose(f);
+        }
+        f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
+        if (f != NULL) {
+            if (fscanf(f, "%lld", &period) != 1)
+                period = 0;
+            fclose(f);
+        }
+    }
+    if (most <= 0 || period <= 0)
+        return INT32_MAX;
+    return (int) ((most + period - 1) / period);
+}
+
+static int
+process_cpu_count(lua_State *L)
+{
+    cpu_set_t processors;
+    int count = 1;
+    if (sched_getaffinity(0, sizeof processors, &processors) == 0)
+        count = CPU_COUNT(&processors);
+    else if (sysconf(_SC_NPROCESSORS_ONLN) > 0)
+        count = (int) sysconf(_SC_NPROCESSORS_ONLN);
+    int most = quota();
+    lua_pushinteger(L, most < count ? most : count);
+    return 1;
+}
+
+static int
+process_getpid(lua_State *L)
+{
+    lua_pushinteger(L, getpid());
+    return 1;
+}
+
+static int
+process_getppid(lua_State *L)
+{
+    lua_pushinteger(L, getppid());
+    return 1;
+}
+
+static int
+process_sleep(lua_State *L)
+{
+    if (amp_self.tid == 0)
+        amp_thread_enter();
+    double seconds = luaL_checknumber(L, 1);
+    luaL_argcheck(L, !isnan(seconds), 1, "a number of seconds expected");
+    amp_time deadline = amp_deadline(seconds);
+    int result;
+    LUAMPB_BLOCKING(L, result, amp_sleep(deadline));
+    return 0;
+}
+
+static int
+process_time(lua_State *L)
+{
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    lua_pushnumber(L, (lua_Number) now.tv_sec + (lua_Number) now.tv_usec / 1e6);
+    return 1;
+}
+
+static int
+process_monotonic(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number) amp_now() / (lua_Number) AMP_SECOND);
+    return 1;
+}
+
+/* One write for the whole report of an error. */
+static int
+native_report(lua_State *L)
+{
+    size_t length;
+    const char *text = luaL_checklstring(L, 1, &length);
+    fflush(stdout);
+    for (ssize_t n; length > 0; text += n, length -= (size_t) n) {
+        n = write(STDERR_FILENO, text, length);
+        if (n < 0 && errno != EINTR)
+            break;
+        if (n < 0)
+            n = 0;
+    }
+    return 0;
+}
+
+static int
+native_hint(lua_State *L)
+{
+    return lua_type(L, 1) == LUA_TSTRING ? luampB_hint(L, 1) : 0;
+}
+
+/* lives(child): without waiting for it, nor reaping. */
+static int
+native_lives(lua_State *L)
+{
+    struct child *child = check_child(L, 1);
+    lua_pushboolean(L, !child->child.reaped &&
+                           amp_member_lives(child->child.member, child->child.generation));
+    return 1;
+}
+
+static int
+native_register_class(lua_State *L)
+{
+    luampC_register_class(L, luaL_checkstring(L, 1), 2);
+    return 0;
+}
+
+/* note_remote(value, text): should the error with this value be told, the text is told with it. */
+static int
+native_note_remote(lua_State *L)
+{
+    lua_settop(L, 2);
+    luampB_note_remote(L);
+    return 0;
+}
+
+void
+luampB_push_process_natives(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &natives_key);
+}
+
+/* nearest(name, table): the key of the table that was probably meant. */
+static int
+native_nearest(lua_State *L)
+{
+    const char *known[32];
+    int n = 0;
+    const char *name = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_pushnil(L); n < 31 && lua_next(L, 2); lua_pop(L, 1))
+        known[n++] = lua_tostring(L, -2);
+    known[n] = NULL;
+    lua_pushstring(L, luampO_nearest(name, known));
+    return 1;
+}
+
+static const luaL_Reg natives[] = {
+    {"start", native_start},
+    {"wait", native_wait},
+    {"signal", native_signal},
+    {"pid", native_pid},
+    {"descriptor", native_descriptor},
+    {"close", native_close},
+    {"parent", native_parent},
+    {"set_finish", native_set_finish},
+    {"report", native_report},
+    {"hint", native_hint},
+    {"nearest", native_nearest},
+    {"lives", native_lives},
+    {"register_class", native_register_class},
+    {"note_remote", native_note_remote},
+    {"exit", process_exit},
+    {"cpu_count", process_cpu_count},
+    {"getpid", process_getpid},
+    {"getppid", process_getppid},
+    {"sleep", process_sleep},
+    {"time", process_time},
+    {"monotonic", process_monotonic},
+    {NULL, NULL},
+};
+
+int
+luampB_open_process(lua_State *L)
+{
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, child_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushliteral(L, "process");
+    lua_setfield(L, -2, "__name");
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &child_key);
+
+    if (lua_getglobal(L, "math") == LUA_TTABLE) {
+        lua_getfield(L, -1, "randomseed");
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &seed_key);
+    }
+    lua_pop(L, 1);
+
+    lua_newuserdatauv(L, 0, 0); /* its __gc runs when the state is closed */
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, state_closes);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &is_child);
+
+    luaL_newlib(L, natives);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &natives_key);
+    luampB_run_chunk(L, "process");
+    return 1;
+}

@@ -1,0 +1,24 @@
+/*
+ * process.h: children, for the other files that meet them: messages, and waits for several things.
+ */
+#ifndef LUAMP_PROCESS_H
+#define LUAMP_PROCESS_H
+
+#include "object.h"
+
+#define LUAMPB_CHILD_WIRE 64u /* the kind of a child in a message; see luampO_class_id */
+
+int luampB_child_to_wire(lua_State *L, int index, struct luampO_wire *out);
+int luampB_child_from_wire(lua_State *L, const struct luampO_wire *wire);
+
+/* Pushes what lua/process.lua is built on, once the process module is loaded: for the pool's half. */
+void luampB_push_process_natives(lua_State *L);
+
+/* The word that changes when the child at the index dies, with its flag for sleepers set, and its value; NULL
+   when it is dead. */
+amp_word *luampB_child_life(lua_State *L, int index, uint32_t *value);
+
+/* A descriptor that becomes readable when the child at the index ends; -1 when it is gone. */
+int luampB_child_descriptor(lua_State *L, int index);
+
+#endif

@@ -1,0 +1,402 @@
+/*
+ * signal: signals for scripts.
+ *
+ * The C handler only takes a note: it marks the signal, ends a wait that is under way (wait.h), and
+ * sets a hook, as Lua's own interpreter does for SIGINT. The script's handler runs from the hook, between
+ * two instructions, or from the call that was blocked, with nothing held. Handlers belong to the state
+ * that registered them, and run in the thread that did; another thread that gets the signal passes it on.
+ *
+ * Nothing of the process is touched before the script, or the host, asks for it.
+ */
+#include "bind.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#define SIGNALS 65
+
+/* What getsignal and signal give and take besides functions; as in Python. */
+enum {
+    DEFAULT = 0,
+    IGNORE = 1,
+};
+
+static const char handlers_key; /* registry: signal number -> function */
+
+static struct {
+    lua_State *L; /* main thread of the state that handles signals, or NULL */
+    pid_t thread; /* in which it runs */
+    volatile sig_atomic_t pending[SIGNALS];
+    volatile sig_atomic_t interrupted; /* Ctrl-C has raised an error */
+    lua_Hook old_hook;
+    int old_mask, old_count;
+    volatile sig_atomic_t hooked;
+} signals;
+
+/*
+ * From the signal to the handler.
+ */
+
+static void
+run_from_hook(lua_State *L, lua_Debug *ar)
+{
+    (void) ar;
+    lua_sethook(L, signals.old_hook, signals.old_mask, signals.old_count);
+    signals.hooked = 0;
+    luampB_run_handlers(L);
+}
+
+static void
+set_hook(void)
+{
+    if (signals.hooked || signals.L == NULL)
+        return;
+    signals.old_hook = lua_gethook(signals.L);
+    signals.old_mask = lua_gethookmask(signals.L);
+    signals.old_count = lua_gethookcount(signals.L);
+    signals.hooked = 1;
+    lua_sethook(signals.L, run_from_hook,
+                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+static void
+on_signal(int number)
+{
+    int error = errno;
+    if (amp_self.tid != 0 && (pid_t) syscall(SYS_gettid) != signals.thread) {
+        syscall(SYS_tgkill, getpid(), signals.thread, number);
+    } else {
+        signals.pending[number] = 1;
+        amp_signal_arrived();
+        set_hook();
+    }
+    errno = error;
+}
+
+/* The first signal that has come and was not handled, or 0. */
+static int
+next_pending(void)
+{
+    for (int i = 1; i < SIGNALS; i++) {
+        if (signals.pending[i])
+            return i;
+    }
+    return 0;
+}
+
+void
+luampB_run_handlers(lua_State *L)
+{
+    amp_self.signalled = 0;
+    int number;
+    while ((number = next_pending()) != 0) {
+        signals.pending[number] = 0;
+        if (next_pending() != 0) { /* should this handler raise, the others still run */
+            amp_self.signalled = 1;
+            set_hook();
+        }
+        luaL_checkstack(L, 4, "a handler of a signal");
+        int top = lua_gettop(L);
+        if (lua_rawgetp(L, LUA_REGISTRYINDEX, &handlers_key) == LUA_TTABLE &&
+            lua_rawgeti(L, -1, number) == LUA_TFUNCTION) {
+            lua_pushinteger(L, number);
+            lua_call(L, 1, 0);
+        }
+        lua_settop(L, top);
+        amp_self.signalled = 0;
+    }
+}
+
+static int
+run_protected(lua_State *L)
+{
+    luampB_run_handlers(L);
+    return 0;
+}
+
+bool
+luampB_run_handlers_protected(lua_State *L)
+{
+    lua_pushcfunction(L, run_protected);
+    return lua_pcall(L, 0, 0, 0) != LUA_OK;
+}
+
+int
+luampB_interrupt(lua_State *L)
+{
+    signals.interrupted = 1;
+    lua_pushliteral(L, "interrupted!");
+    return lua_error(L);
+}
+
+int
+luampB_is_interrupt(lua_State *L, int index)
+{
+    static const char text[] = "interrupted!";
+    size_t length;
+    if (!signals.interrupted || lua_type(L, index) != LUA_TSTRING)
+        return 0;
+    const char *message = lua_tolstring(L, index, &length);
+    return length >= sizeof text - 1 &&
+           memcmp(message + length - (sizeof text - 1), text, sizeof text - 1) == 0;
+}
+
+/*
+ * Registering.
+ */
+
+static int
+check_signal(lua_State *L, int index)
+{
+    lua_Integer number = luaL_checkinteger(L, index);
+    luaL_argcheck(L, number >= 1 && number < SIGNALS, index, "no such signal");
+    return (int) number;
+}
+
+static void
+push_handlers(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &handlers_key) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &handlers_key);
+}
+
+static void
+push_handler(lua_State *L, int number)
+{
+    struct sigaction action;
+    sigaction(number, NULL, &action);
+    if (action.sa_handler == on_signal) {
+        push_handlers(L);
+        lua_rawgeti(L, -1, number);
+        lua_remove(L, -2);
+    } else if (action.sa_handler == SIG_IGN) {
+        lua_pushinteger(L, IGNORE);
+    } else if (action.sa_handler == SIG_DFL) {
+        lua_pushinteger(L, DEFAULT);
+    } else {
+        lua_pushnil(L); /* the embedding program's own */
+    }
+}
+
+/* The handler at the index becomes the signal's. */
+static void
+set_handler(lua_State *L, int number, int index)
+{
+    index = lua_absindex(L, index);
+    /* No SA_RESTART: a read that is under way ends, so that the handler runs at once. */
+    struct sigaction action = {.sa_handler = on_signal};
+    sigfillset(&action.sa_mask);
+    if (lua_isfunction(L, index)) {
+        if (amp_self.tid == 0)
+            amp_thread_enter();
+        lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+        signals.L = lua_tothread(L, -1);
+        signals.thread = (pid_t) syscall(SYS_gettid);
+        lua_pop(L, 1);
+        push_handlers(L);
+        lua_pushvalue(L, index);
+        lua_rawseti(L, -2, number);
+        lua_pop(L, 1);
+    } else {
+        action.sa_handler = lua_tointeger(L, index) == IGNORE ? SIG_IGN : SIG_DFL;
+    }
+    if (sigaction(number, &action, NULL) != 0)
+        luaL_error(L, "signal %d cannot be handled or ignored", number);
+}
+
+static int
+signal_signal(lua_State *L)
+{
+    int number = check_signal(L, 1);
+    if (!lua_isfunction(L, 2) &&
+        !(lua_isinteger(L, 2) &&
+          (lua_tointeger(L, 2) == DEFAULT || lua_tointeger(L, 2) == IGNORE)))
+        return luaL_error(L, "bad argument #2 to 'signal' (a function, signal.SIG_DFL or "
+                          "signal.SIG_IGN expected, got %s)", luaL_typename(L, 2));
+    push_handler(L, number);
+    set_handler(L, number, 2);
+    return 1;
+}
+
+static int
+signal_getsignal(lua_State *L)
+{
+    push_handler(L, check_signal(L, 1));
+    return 1;
+}
+
+static struct timeval
+seconds_argument(lua_State *L, int index, lua_Number default_value)
+{
+    lua_Number seconds = luaL_optnumber(L, index, default_value);
+    luaL_argcheck(L, seconds >= 0 && seconds < 1e9, index, "a number of seconds, not negative");
+    struct timeval value = {
+        .tv_sec = (time_t) seconds,
+        .tv_usec = (suseconds_t) lrint((seconds - floor(seconds)) * 1e6),
+    };
+    if (value.tv_usec >= 1000000) {
+        value.tv_sec++;
+        value.tv_usec = 0;
+    }
+    if (seconds > 0 && value.tv_sec == 0 && value.tv_usec == 0)
+        value.tv_usec = 1;
+    return value;
+}
+
+static lua_Number
+to_seconds(struct timeval value)
+{
+    return (lua_Number) value.tv_sec + (lua_Number) value.tv_usec / 1e6;
+}
+
+/* alarm(s): what was left of the one before, in whole seconds, not rounded to nothing. */
+static int
+signal_alarm(lua_State *L)
+{
+    luaL_checknumber(L, 1);
+    struct itimerval timer = {.it_value = seconds_argument(L, 1, 0)}, old;
+    setitimer(ITIMER_REAL, &timer, &old);
+    lua_pushinteger(L, (lua_Integer) ceil(to_seconds(old.it_value)));
+    return 1;
+}
+
+static int
+signal_setitimer(lua_State *L)
+{
+    luaL_checknumber(L, 1);
+    struct itimerval timer = {
+        .it_value = seconds_argument(L, 1, 0),
+        .it_interval = seconds_argument(L, 2, 0),
+    };
+    struct itimerval old;
+    setitimer(ITIMER_REAL, &timer, &old);
+    lua_pushnumber(L, to_seconds(old.it_value));
+    lua_pushnumber(L, to_seconds(old.it_interval));
+    return 2;
+}
+
+static int
+signal_pause(lua_State *L)
+{
+    if (amp_self.tid == 0)
+        amp_thread_enter();
+    /* A signal that came just before this call counts. */
+    amp_sleep(AMP_FOREVER);
+    luampB_run_handlers(L);
+    return 0;
+}
+
+static int
+signal_kill(lua_State *L)
+{
+    lua_Integer pid = luaL_checkinteger(L, 1);
+    int number = lua_isinteger(L, 2) && lua_tointeger(L, 2) == 0 ? 0 : check_signal(L, 2);
+    if (kill((pid_t) pid, number) != 0) {
+        int error = errno;
+        return luaL_error(L, "cannot send signal %d to process %I: %s", number, pid,
+                          strerror(error));
+    }
+    luampB_run_handlers(L); /* one sent to ourselves is handled before the next line */
+    return 0;
+}
+
+static int
+signal_raise(lua_State *L)
+{
+    raise(check_signal(L, 1));
+    luampB_run_handlers(L);
+    return 0;
+}
+
+static int
+signal_strsignal(lua_State *L)
+{
+    lua_pushstring(L, strsignal(check_signal(L, 1)));
+    return 1;
+}
+
+/*
+ * Children, and the host.
+ */
+
+void
+luampB_signals_in_child(lua_State *L)
+{
+    memset((void *) signals.pending, 0, sizeof signals.pending);
+    signals.interrupted = 0;
+    if (signals.hooked) {
+        lua_sethook(signals.L, signals.old_hook, signals.old_mask, signals.old_count);
+        signals.hooked = 0;
+    }
+    signals.thread = (pid_t) syscall(SYS_gettid);
+    push_handler(L, SIGINT);
+    if (lua_tocfunction(L, -1) == luampB_interrupt)
+        signal(SIGINT, SIG_DFL);
+    lua_pop(L, 1);
+}
+
+void
+luampB_handle_interrupt(lua_State *L)
+{
+    struct sigaction action;
+    sigaction(SIGINT, NULL, &action);
+    if (action.sa_handler != SIG_DFL)
+        return; /* ignored by who started us: a job in the background */
+    lua_pushcfunction(L, luampB_interrupt);
+    set_handler(L, SIGINT, -1);
+    lua_pop(L, 1);
+}
+
+static const luaL_Reg functions[] = {
+    {"signal", signal_signal},
+    {"getsignal", signal_getsignal},
+    {"alarm", signal_alarm},
+    {"setitimer", signal_setitimer},
+    {"pause", signal_pause},
+    {"kill", signal_kill},
+    {"raise", signal_raise},
+    {"strsignal", signal_strsignal},
+    {NULL, NULL},
+};
+
+#define NAMED(name) {#name, name}
+static const struct {
+    const char *name;
+    int number;
+} names[] = {
+    NAMED(SIGHUP),    NAMED(SIGINT),  NAMED(SIGQUIT),   NAMED(SIGILL),  NAMED(SIGTRAP),
+    NAMED(SIGABRT),   NAMED(SIGBUS),  NAMED(SIGFPE),    NAMED(SIGKILL), NAMED(SIGUSR1),
+    NAMED(SIGSEGV),   NAMED(SIGUSR2), NAMED(SIGPIPE),   NAMED(SIGALRM), NAMED(SIGTERM),
+    NAMED(SIGCHLD),   NAMED(SIGCONT), NAMED(SIGSTOP),   NAMED(SIGTSTP), NAMED(SIGTTIN),
+    NAMED(SIGTTOU),   NAMED(SIGURG),  NAMED(SIGXCPU),   NAMED(SIGXFSZ), NAMED(SIGVTALRM),
+    NAMED(SIGPROF),   NAMED(SIGWINCH), NAMED(SIGIO),    NAMED(SIGPWR),  NAMED(SIGSYS),
+};
+
+int
+luampB_open_signal(lua_State *L)
+{
+    luaL_newlib(L, functions);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        lua_pushinteger(L, names[i].number);
+        lua_setfield(L, -2, names[i].name);
+    }
+    lua_pushinteger(L, SIGRTMIN);
+    lua_setfield(L, -2, "SIGRTMIN");
+    lua_pushinteger(L, SIGRTMAX);
+    lua_setfield(L, -2, "SIGRTMAX");
+    lua_pushinteger(L, DEFAULT);
+    lua_setfield(L, -2, "SIG_DFL");
+    lua_pushinteger(L, IGNORE);
+    lua_setfield(L, -2, "SIG_IGN");
+    return 1;
+}
