@@ -246,7 +246,7 @@ start_failed(lua_State *L, int failure)
 {
     struct rlimit limit;
     lua_pushboolean(L, 0);
-    if (failure == -EAGAIN && atomic_load(&amp_arena.header->h_members_live) >= AMP_MEMBERS_MAX)
+    if (failure == -EUSERS)
         lua_pushfstring(L, "cannot start a process: a family has at most %d members",
                         (int) AMP_MEMBERS_MAX);
     else if (failure == -EAGAIN && getrlimit(RLIMIT_NPROC, &limit) == 0 &&

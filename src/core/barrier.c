@@ -145,8 +145,8 @@ amp_barrier_sleep(struct amp_cell *barrier, struct amp_ticket *ticket, amp_time 
         if (result < 0) {
             enter(barrier);
             if (round_of(barrier) == ticket->t_number) {
+                break_round(barrier); /* with our ticket: until then our death must break it */
                 give_back(ticket);
-                break_round(barrier);
                 leave(barrier);
                 return result;
             }
@@ -156,7 +156,9 @@ amp_barrier_sleep(struct amp_cell *barrier, struct amp_ticket *ticket, amp_time 
     }
     /* Called before the round was ended; the round's commit released it. */
     bool broken = atomic_load_explicit(&ticket->t_word, memory_order_acquire) == AMP_TICKET_CALLED;
+    enter(barrier); /* nobody is looking at the ticket, about to call it */
     give_back(ticket);
+    leave(barrier);
     return broken ? -EPIPE : 0;
 }
 

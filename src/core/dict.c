@@ -11,7 +11,9 @@ struct store {
     uint32_t s_slots;      /* a power of two for a dict; as many as fit for a list */
     uint32_t s_used;       /* dict: slots that are not EMPTY */
     _Atomic uint32_t s_length;  /* list: positions in use */
-    uint32_t s_popping;    /* list: the position that is being removed, or 0 */
+    uint32_t s_popping;    /* list: the position that is being removed, or 0; */
+    uint32_t s_popping_length; /* and the length before */
+    uint32_t s_spare;
     uint64_t s_end;        /* bytes, from the store's beginning, up to the last entry */
     uint64_t s_size;
     _Atomic uint32_t s_slot[];  /* offset of the entry / 8 */
@@ -135,6 +137,10 @@ finish_pop(struct store *s)
 {
     uint32_t from = s->s_popping - 1;
     uint32_t length = length_of(s);
+    if (length != s->s_popping_length) { /* all but this note was done */
+        s->s_popping = 0;
+        return;
+    }
     for (uint32_t i = from; i + 1 < length; i++) {
         if (slot_value(s, i) == slot_value(s, i + 1)) {
             from = i + 1; /* so far the dead member came */
@@ -554,6 +560,8 @@ amp_list_pop(struct amp_cell *t, uint64_t position, struct amp_message *message)
         const struct entry *e = entry_at(s, slot_value(s, (uint32_t) position - 1));
         result = copy_out(e, message);
         if (result == 0) {
+            s->s_popping_length = length;
+            AMP_COMPILER_BARRIER();
             s->s_popping = (uint32_t) position;
             AMP_COMPILER_BARRIER();
             close_gap(s, (uint32_t) position - 1);

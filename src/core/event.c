@@ -22,8 +22,18 @@ amp_event_set(const struct amp_event *event)
     if (says_set(value))
         return;
     amp_lock_enter(event->setters); /* a dead owner has committed or has not: nothing to repair */
-    if (!says_set(atomic_load_explicit(event->word, memory_order_relaxed)))
-        amp_commit(event->word, 1, AMP_WAKE_ALL);
+    value = atomic_load_explicit(event->word, memory_order_relaxed);
+    while (!says_set(value)) {
+        if (value & AMP_SLEEPER) { /* now only who has this lock can change the count */
+            atomic_thread_fence(memory_order_seq_cst);
+            amp_futex.add_and_wake(event->word, 1, AMP_WAKE_ALL);
+            break;
+        }
+        /* Set and cleared meanwhile, so nobody sleeps: as above. */
+        if (atomic_compare_exchange_weak_explicit(event->word, &value, value + 2,
+                                                  memory_order_release, memory_order_relaxed))
+            break;
+    }
     amp_lock_leave(event->setters);
 }
 

@@ -4,9 +4,7 @@
 #include "family.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /*
  * Kinds.
@@ -106,16 +104,6 @@ void (*const amp_burial_steps[])(uint32_t member) = {bury_tickets, amp_holders_b
  * Members.
  */
 
-static int
-become_member(const char *name)
-{
-    uint32_t member;
-    int failure = amp_member_reserve(name, &member);
-    if (failure != 0)
-        return failure;
-    return amp_member_enter(member);
-}
-
 static __thread bool fork_is_ours;
 
 void
@@ -124,39 +112,65 @@ amp_family_forking(bool under_way)
     fork_is_ours = under_way;
 }
 
-/* In the child of a fork that is not ours. What its parent held, the child holds as well: its copies of
-   the parent's objects must stay good. Without a slot it can make no use of them. */
+/*
+ * A fork that is not ours: by an embedding program, or a library. What the parent holds, the child holds
+ * as well, since it has copies of the parent's objects. So a slot is reserved for it, as amp_spawn does, and
+ * what it will hold is noted before the fork. A child that goes on to exec counts as dead from then on.
+ */
+static __thread struct {
+    uint32_t member, generation;
+    bool is_reserved;
+} adopted;
+
 static void
-adopt_child(void)
+before_fork(void)
 {
+    adopted.is_reserved = false;
     if (fork_is_ours || amp_arena.base == NULL || amp_self.member == AMP_NOBODY)
         return;
-    uint32_t parent = amp_self.member;
-    char name[AMP_NAME_SIZE];
+    const char *name = amp_member_at(amp_self.member)->m_name;
+    if (amp_member_reserve(name, &adopted.member, &adopted.generation) != 0)
+        return;
+    amp_holders_copy(amp_self.member, adopted.member);
+    adopted.is_reserved = true;
+}
+
+static void
+in_child(void)
+{
+    if (fork_is_ours || amp_arena.base == NULL)
+        return;
     amp_thread_enter();
-    snprintf(name, sizeof name, "process %ld", (long) getpid());
-    if (become_member(name) == 0)
-        amp_holders_copy(parent, amp_self.member);
+    if (adopted.is_reserved)
+        amp_member_enter(adopted.member, adopted.generation);
+}
+
+static int
+make_family(void)
+{
+    static bool is_watching_forks;
+    if (!amp_lock_works())
+        return -ENOTSUP;
+    int failure = amp_arena_make(0);
+    if (failure != 0)
+        return failure;
+    amp_roster_watch();
+    if (!is_watching_forks)
+        pthread_atfork(before_fork, NULL, in_child);
+    is_watching_forks = true;
+    return 0;
 }
 
 int
 amp_family_join(const char *name)
 {
-    static bool prepared;
+    static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
     if (amp_self.member != AMP_NOBODY)
         return 0;
     if (amp_self.tid == 0)
         amp_thread_enter();
-    if (amp_arena.base == NULL) {
-        if (!amp_lock_works())
-            return -ENOTSUP;
-        int failure = amp_arena_make(0);
-        if (failure != 0)
-            return failure;
-        amp_roster_watch();
-        if (!prepared)
-            pthread_atfork(NULL, NULL, adopt_child);
-        prepared = true;
-    }
-    return become_member(name);
+    pthread_mutex_lock(&making);
+    int failure = amp_arena.base == NULL ? make_family() : 0;
+    pthread_mutex_unlock(&making);
+    return failure != 0 ? failure : amp_member_begin(name);
 }

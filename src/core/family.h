@@ -32,7 +32,7 @@ amp_semaphore_of(struct amp_cell *cell)
         .role = &cell->c_lock1,
         .permits = &cell->s_permits,
         .held = bounded ? amp_page_at(cell->s_held) : NULL,
-        .members = bounded ? amp_members_top() : 0,
+        .members = &amp_arena.header->h_members_top,
         .limit = cell->s_limit,
     };
 }

@@ -77,6 +77,9 @@ amp_holders_copy(uint32_t from, uint32_t to)
                 atomic_store(&target[i], bits);
         }
     }
+    /* To who looks for holders row by row, a copy is a transfer: it may have passed the target's row
+       before, and come to ours after we dropped the object. */
+    amp_hold_transferred();
 }
 
 /*
@@ -105,11 +108,40 @@ leave(struct amp_header *h)
     amp_lock_leave(&h->h_table_lock);
 }
 
+/* The locks of a cell: its dead object's words stay lock words, and may still be somebody's. */
+static inline struct amp_lock *
+lock_at(struct amp_cell *cell, int i)
+{
+    struct amp_lock *const locks[4] = {&cell->c_lock0, &cell->c_lock1, &cell->c_lock2,
+                                       &cell->c_lock3};
+    return locks[i];
+}
+
 static inline bool
 is_free(uint32_t index)
 {
-    return PHASE(atomic_load_explicit(&amp_cell_at(index)->c_state, memory_order_relaxed)) ==
-           AMP_CELL_FREE;
+    struct amp_cell *cell = amp_cell_at(index);
+    if (PHASE(atomic_load_explicit(&cell->c_state, memory_order_relaxed)) != AMP_CELL_FREE)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        if (amp_lock_owner(lock_at(cell, i)) != 0)
+            return false; /* its holder dropped the object without a release, and lives */
+    }
+    return true;
+}
+
+/* Clears what owners that died left in the words. */
+static void
+free_locks(struct amp_cell *cell)
+{
+    for (int i = 0; i < 4; i++) {
+        struct amp_lock *lock = lock_at(cell, i);
+        if (atomic_load_explicit(&lock->l_word, memory_order_relaxed) != 0 &&
+            amp_lock_try(lock) >= 0)
+            amp_lock_leave(lock);
+        lock->l_depth = 0;
+        lock->l_hint = 0;
+    }
 }
 
 static int
@@ -153,8 +185,11 @@ find_free(struct amp_header *h, uint32_t *index)
 void
 amp_handling(bool on)
 {
-    if (amp_self.member != AMP_NOBODY)
-        atomic_store_explicit(&amp_member_at(amp_self.member)->m_handling, on, memory_order_relaxed);
+    if (amp_self.member != AMP_NOBODY) {
+        amp_self.handling += on ? 1 : -1;
+        atomic_store_explicit(&amp_member_at(amp_self.member)->m_handling,
+                              amp_self.handling > 0, memory_order_relaxed);
+    }
     AMP_COMPILER_BARRIER();
 }
 
@@ -202,6 +237,7 @@ amp_cell_make(enum amp_kind kind, const char *name, struct amp_cell **made)
         struct amp_cell *cell = amp_cell_at(index);
         uint32_t generation = GENERATION(atomic_load_explicit(&cell->c_state, memory_order_relaxed));
         clear(cell);
+        free_locks(cell);
         atomic_store_explicit(&cell->c_maker, amp_self.member, memory_order_relaxed);
         size_t length = strlen(name);
         memcpy(cell->c_name, name, length < AMP_CELL_NAME ? length : AMP_CELL_NAME - 1);
@@ -288,6 +324,8 @@ end_cell(struct amp_header *h, uint32_t index)
     finish_end(h);
 }
 
+static void settle_doubts(void);
+
 void
 amp_cell_abandon(struct amp_cell *cell)
 {
@@ -295,6 +333,7 @@ amp_cell_abandon(struct amp_cell *cell)
     enter(h);
     end_cell(h, amp_cell_index(cell));
     leave(h);
+    settle_doubts();
     amp_handling(false);
 }
 
@@ -376,6 +415,15 @@ look_at_all(uint32_t dead_maker)
     settle_doubts();
 }
 
+static void
+bury_cell(uint32_t member, uint32_t index)
+{
+    struct amp_cell *cell = amp_cell_at(index);
+    const struct amp_kind_operations *kind = amp_kinds[amp_cell_kind(cell)];
+    if (kind && kind->bury)
+        kind->bury(cell, member);
+}
+
 void
 amp_hold(amp_handle handle)
 {
@@ -395,6 +443,7 @@ amp_unhold(amp_handle handle)
     if (amp_self.member == AMP_NOBODY || amp_cell_of(handle) == NULL)
         return;
     amp_handling(true);
+    bury_cell(amp_self.member, amp_handle_index(handle)); /* what it has of the object, it gives back */
     clear_bit(amp_self.member, amp_handle_index(handle));
     consider(handle);
     settle_doubts();
@@ -435,15 +484,6 @@ each_held(uint32_t member, void (*visit)(uint32_t member, uint32_t cell))
                 visit(member, piece * AMP_ROW_CHUNK + i * 64 + (uint32_t) __builtin_ctzll(bits));
         }
     }
-}
-
-static void
-bury_cell(uint32_t member, uint32_t index)
-{
-    struct amp_cell *cell = amp_cell_at(index);
-    const struct amp_kind_operations *kind = amp_kinds[amp_cell_kind(cell)];
-    if (kind && kind->bury)
-        kind->bury(cell, member);
 }
 
 static void

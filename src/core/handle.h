@@ -156,7 +156,7 @@ struct amp_kind_operations {
     void (*end)(struct amp_cell *cell);
     /* True when a message in the cell carries the object. */
     bool (*carries)(struct amp_cell *cell, amp_handle handle);
-    /* A member died that held the cell. */
+    /* A member that holds the cell drops it, or died. */
     void (*bury)(struct amp_cell *cell, uint32_t member);
 };
 extern const struct amp_kind_operations *const amp_kinds[AMP_KINDS];
@@ -177,6 +177,12 @@ static inline enum amp_kind
 amp_cell_kind(const struct amp_cell *cell)
 {
     return (enum amp_kind) (atomic_load_explicit(&cell->c_state, memory_order_relaxed) >> 8 & 0xff);
+}
+
+static inline bool
+amp_cell_is_live(const struct amp_cell *cell)
+{
+    return (atomic_load_explicit(&cell->c_state, memory_order_relaxed) & 0xff) == AMP_CELL_LIVE;
 }
 
 static inline uint32_t
@@ -216,7 +222,8 @@ void amp_handle_sent(struct amp_cell *carrier, const uint64_t *handles, uint32_t
 /* Told by the end of a carrier. */
 void amp_handle_doubt(amp_handle handle);
 
-/* Objects are about to leave a carrier that goes on: amp_handling(true) before, amp_handles_dropped after. */
+/* Objects are about to leave a carrier that goes on: amp_handling(true) before, amp_handles_dropped after.
+   Handling nests. */
 void amp_handling(bool on);
 void amp_handles_dropped(const uint64_t *handles, uint32_t n);
 

@@ -40,6 +40,10 @@ amp_lock_wait(struct amp_lock *lock, amp_time deadline, struct amp_what *what)
         lock->l_hint = 0; /* a race on a hint: at worst one wake-up of nobody more, or less */
         int result = amp_wait(&lock->l_word, word, FUTEX_WAITERS, deadline, what);
         if (result != 0) {
+            /* We leave, and may be the one that a release has woken: pass it on. */
+            word = atomic_load_explicit(&lock->l_word, memory_order_relaxed);
+            if ((word & FUTEX_WAITERS) && !(word & FUTEX_TID_MASK))
+                amp_futex.wake(&lock->l_word, 1);
             amp_lock_settled();
             return result;
         }

@@ -168,12 +168,16 @@ recycle(struct amp_cell *q, uint64_t need)
     return found;
 }
 
+/* Segments from the one that consumers read to the one that producers write. */
 static uint32_t
-chain_length(const struct amp_cell *q)
+segments_in_use(struct amp_cell *q)
 {
     uint32_t n = 0;
     uint32_t last = PAGE(tail_position(q));
-    for (uint32_t s = last ? q->q_first : 0; s != 0; s = segment_at(s)->g_next) {
+    uint32_t first = PAGE(head_position(q, NULL));
+    if (first == 0)
+        first = q->q_first;
+    for (uint32_t s = last ? first : 0; s != 0; s = segment_at(s)->g_next) {
         n++;
         if (s == last)
             break;
@@ -189,7 +193,7 @@ new_segment(struct amp_cell *q, uint64_t size, uint32_t *page)
     uint64_t need = sizeof(struct segment) + size + sizeof(struct frame);
     *page = recycle(q, need);
     if (*page == 0) {
-        if (q->q_segments_max != 0 && chain_length(q) >= q->q_segments_max)
+        if (q->q_segments_max != 0 && segments_in_use(q) >= q->q_segments_max)
             return -EAGAIN;
         uint64_t bytes = (uint64_t) q->q_next_pages * AMP_PAGE;
         if (bytes < need)
@@ -284,9 +288,10 @@ int
 amp_ring_reserve(struct amp_cell *q, size_t length, const uint64_t *handles, uint32_t n,
                  amp_time deadline, struct amp_what *what, unsigned char **where)
 {
-    if (length > AMP_MESSAGE_MAX)
-        return -EMSGSIZE;
-    bool role = false;
+    if (length > AMP_MESSAGE_MAX ||
+        FIRST_OFFSET + frame_size(length, n) + sizeof(struct frame) > UINT32_MAX)
+        return -EMSGSIZE; /* an offset has 32 bits */
+    bool role = false, spun = false;
     int result;
     amp_handle_sent(q, handles, n);
     for (;;) {
@@ -299,8 +304,11 @@ amp_ring_reserve(struct amp_cell *q, size_t length, const uint64_t *handles, uin
         if (result != -EAGAIN || deadline == AMP_AT_ONCE)
             break;
         if (!role) {
-            if (what->since == 0 && amp_spin(&q->q_taken, taken))
-                continue;
+            if (!spun) { /* once: on a busy queue the word changes all the time */
+                spun = true;
+                if (amp_spin(&q->q_taken, taken))
+                    continue;
+            }
             result = take_role(&q->c_lock2, deadline, what);
             if (result < 0)
                 return result;
@@ -384,7 +392,7 @@ secure(uint64_t position, const struct frame *frame, struct amp_message *message
     const unsigned char *body = (const unsigned char *) (frame + 1);
     _Atomic uint32_t *pin = &amp_member_at(amp_self.member)->m_pin;
     message->heap = NULL;
-    message->pinned = false;
+    message->pinned = message->copied = false;
     if (size > COPY_MAX && atomic_load_explicit(pin, memory_order_relaxed) == 0) {
         atomic_store_explicit(pin, PAGE(position), memory_order_release);
         message->pinned = true;
@@ -398,7 +406,8 @@ secure(uint64_t position, const struct frame *frame, struct amp_message *message
             copy = copies;
         if (copy == NULL)
             return -ENOMEM;
-        copies_in_use = copies_in_use || copy == copies;
+        message->copied = copy == copies;
+        copies_in_use = copies_in_use || message->copied;
         memcpy(copy, body, size);
         body = copy;
     }
@@ -441,7 +450,9 @@ take_message(struct amp_cell *q, struct amp_lease *lease, struct amp_message *me
         AMP_COMPILER_BARRIER();
         atomic_store_explicit(&lease->l_task, task, memory_order_release);
     }
-    atomic_store_explicit(&q->q_head[(taken + 1) & 1], next, memory_order_relaxed);
+    /* release: who reads this position reads the count that it replaces, or a later one; pairs with
+       head_position() */
+    atomic_store_explicit(&q->q_head[(taken + 1) & 1], next, memory_order_release);
     amp_commit(&q->q_taken, 1, AMP_WAKE_ALL);
     return 0;
 }
@@ -450,7 +461,7 @@ static int
 take(struct amp_cell *q, struct amp_lease *lease, amp_time deadline, struct amp_what *what,
      struct amp_message *message)
 {
-    bool role = false;
+    bool role = false, spun = false;
     int result;
     for (;;) {
         /* In this order: nothing is put once it is closed. */
@@ -468,8 +479,11 @@ take(struct amp_cell *q, struct amp_lease *lease, amp_time deadline, struct amp_
         if (deadline == AMP_AT_ONCE)
             break;
         if (!role) {
-            if (what->since == 0 && amp_spin(&q->q_published, published))
-                continue;
+            if (!spun) {
+                spun = true;
+                if (amp_spin(&q->q_published, published))
+                    continue;
+            }
             result = take_role(&q->c_lock3, deadline, what);
             if (result < 0)
                 return result;
@@ -542,20 +556,23 @@ amp_message_done(struct amp_message *message)
 {
     if (message->pinned)
         atomic_store_explicit(&amp_member_at(amp_self.member)->m_pin, 0, memory_order_release);
-    else if (message->heap == NULL)
+    if (message->copied)
         copies_in_use = false;
     free(message->heap);
-    message->pinned = false;
+    message->pinned = message->copied = false;
     message->heap = NULL;
 }
 
 uint32_t
 amp_ring_size(const struct amp_cell *q)
 {
-    /* What is taken was published before: read in this order the difference is never below zero. */
-    uint32_t taken = amp_count(atomic_load_explicit(&q->q_taken, memory_order_acquire));
-    uint32_t published = amp_count(atomic_load_explicit(&q->q_published, memory_order_acquire));
-    return amp_count_difference(published, taken);
+    /* Of one moment: what was taken did not change while what was published was read. */
+    for (;;) {
+        uint32_t taken = amp_count(atomic_load_explicit(&q->q_taken, memory_order_acquire));
+        uint32_t published = amp_count(atomic_load_explicit(&q->q_published, memory_order_acquire));
+        if (amp_count(atomic_load_explicit(&q->q_taken, memory_order_acquire)) == taken)
+            return amp_count_difference(published, taken);
+    }
 }
 
 bool
@@ -714,7 +731,8 @@ keep_none(uint32_t page, void *argument)
 static void
 ring_end(struct amp_cell *q)
 {
-    bool begun = q->c_ending; /* by somebody who died in the middle: the chain cannot be trusted */
+    /* Begun by somebody who died in the middle, or never finished: the chain does not tell all. */
+    bool begun = q->c_ending || !amp_cell_is_live(q);
     if (!begun && atomic_load_explicit(&q->c_carries, memory_order_relaxed))
         each_message(q, doubt_all, NULL);
     enter_producers(q);

@@ -38,7 +38,7 @@ enum amp_ring_closed {
     AMP_RING_NO_GETS = 2, /* nobody will read it any more */
 };
 
-#define AMP_MESSAGE_MAX (UINT64_C(0xfffffff0)) /* bytes of one message */
+#define AMP_MESSAGE_MAX (UINT64_C(0xffffff00)) /* bytes of one message, with its objects' handles */
 
 struct amp_message {
     const unsigned char *bytes;
@@ -46,10 +46,11 @@ struct amp_message {
     const uint64_t *cells; /* handles of the objects in it: the receiver holds them already */
     uint32_t ncells;
     void *heap;            /* of the message's own, or NULL */
+    bool copied;           /* into memory of the thread's */
     bool pinned;
 };
 
-/* `limit` messages at most, 0 for any number; `segments` at most, 0 for any number. */
+/* `limit` messages at most, 0 for any number; `segments` at most, 2 or more, 0 for any number. */
 void amp_ring_init(struct amp_cell *queue, uint32_t limit, uint32_t segments);
 
 /* Finds room for a message. 0: the caller writes `length` bytes at *where, calling nothing that can

@@ -23,65 +23,100 @@ static int
 find_free(struct amp_header *h, uint32_t *index)
 {
     uint32_t top = atomic_load_explicit(&h->h_members_top, memory_order_relaxed);
-    if (atomic_load_explicit(&h->h_members_live, memory_order_relaxed) < top) {
-        for (uint32_t i = 0; i < top; i++) {
-            if (amp_member_phase(amp_member_at(i)) == AMP_FREE) {
-                *index = i;
-                return 0;
-            }
+    /* The rover is a guess that a death can leave too high; with all slots used, it goes round. */
+    for (uint32_t i = top == AMP_MEMBERS_MAX ? 0 : h->h_members_rover; i < top; i++) {
+        if (amp_member_phase(amp_member_at(i)) == AMP_FREE) {
+            h->h_members_rover = i + 1;
+            *index = i;
+            return 0;
         }
     }
     if (top == AMP_MEMBERS_MAX)
-        return -EAGAIN;
+        return -EUSERS;
     if (top % BACKED_AT_ONCE == 0) {
         int failure = amp_arena_back(h->h_roster + (uint64_t) top * AMP_ROSTER_SLOT, AMP_PAGE);
         if (failure != 0)
             return failure;
     }
     atomic_store_explicit(&h->h_members_top, top + 1, memory_order_release);
+    h->h_members_rover = top + 1;
     *index = top;
     return 0;
 }
 
+/* Fills in what a slot says from the beginning. Under the roster's lock; the slot is FREE. */
+static void
+fill_in(struct amp_member *m, const char *name)
+{
+    m->m_parent = amp_self.member;
+    m->m_parent_generation =
+        amp_self.member == AMP_NOBODY ? 0 : amp_member_generation(amp_member_at(amp_self.member));
+    snprintf(m->m_name, sizeof m->m_name, "%s", name);
+    atomic_store_explicit(&m->m_pid, 0, memory_order_relaxed);
+    atomic_store_explicit(&m->m_tid, 0, memory_order_relaxed);
+    atomic_store_explicit(&m->m_status, 0, memory_order_relaxed);
+}
+
 int
-amp_member_reserve(const char *name, uint32_t *index)
+amp_member_reserve(const char *name, uint32_t *index, uint32_t *generation)
 {
     struct amp_header *h = enter();
     int failure = find_free(h, index);
     if (failure == 0) {
         struct amp_member *m = amp_member_at(*index);
-        m->m_parent = amp_self.member;
-        m->m_parent_generation =
-            amp_self.member == AMP_NOBODY ? 0 : amp_member_generation(amp_member_at(amp_self.member));
-        snprintf(m->m_name, sizeof m->m_name, "%s", name);
-        atomic_store_explicit(&m->m_pid, 0, memory_order_relaxed);
-        atomic_store_explicit(&m->m_tid, 0, memory_order_relaxed);
-        atomic_store_explicit(&m->m_status, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&h->h_members_live, 1, memory_order_relaxed);
-        atomic_store_explicit(&m->m_state, STATE(amp_member_generation(m), AMP_RESERVED),
-                              memory_order_release);
+        *generation = amp_member_generation(m);
+        fill_in(m, name);
+        atomic_store_explicit(&m->m_state, STATE(*generation, AMP_RESERVED), memory_order_release);
     }
     amp_lock_leave(&h->h_roster_lock);
     return failure;
 }
 
-int
-amp_member_enter(uint32_t index)
+/* The calling thread is the member of this slot, whose life lock it has. */
+static void
+become(uint32_t index)
 {
     struct amp_member *m = amp_member_at(index);
-    uint64_t reserved = STATE(amp_member_generation(m), AMP_RESERVED);
-    if (amp_lock_try(&m->m_life) < 0)
-        return -ESTALE;
     atomic_store_explicit(&m->m_pid, (uint32_t) getpid(), memory_order_relaxed);
     atomic_store_explicit(&m->m_tid, amp_self.tid, memory_order_relaxed);
-    /* The life lock first: a LIVE slot without it counts as dead. */
-    if (!atomic_compare_exchange_strong(&m->m_state, &reserved, reserved + AMP_LIVE - AMP_RESERVED)) {
+    amp_self.member = index;
+    amp_self.waiting = &m->m_waiting;
+}
+
+int
+amp_member_enter(uint32_t index, uint32_t generation)
+{
+    struct amp_member *m = amp_member_at(index);
+    uint64_t reserved = STATE(generation, AMP_RESERVED);
+    if (atomic_load_explicit(&m->m_state, memory_order_acquire) != reserved)
+        return -ESTALE;
+    /* The life lock first: a LIVE slot without it counts as dead. Should another have it, that is a child
+       of an earlier reservation, about to find out. */
+    amp_lock_enter(&m->m_life);
+    if (!atomic_compare_exchange_strong(&m->m_state, &reserved, STATE(generation, AMP_LIVE))) {
         amp_lock_leave(&m->m_life);
         return -ESTALE;
     }
-    amp_self.member = index;
-    amp_self.waiting = &m->m_waiting;
+    become(index);
     return 0;
+}
+
+int
+amp_member_begin(const char *name)
+{
+    uint32_t index;
+    struct amp_header *h = enter();
+    int failure = find_free(h, &index);
+    if (failure == 0) {
+        struct amp_member *m = amp_member_at(index);
+        fill_in(m, name);
+        amp_lock_enter(&m->m_life);
+        atomic_store_explicit(&m->m_state, STATE(amp_member_generation(m), AMP_LIVE),
+                              memory_order_release);
+        become(index);
+    }
+    amp_lock_leave(&h->h_roster_lock);
+    return failure;
 }
 
 void
@@ -125,12 +160,11 @@ amp_member_join(uint32_t index, uint32_t generation, amp_time deadline)
         uint32_t word = atomic_load_explicit(&m->m_life.l_word, memory_order_acquire);
         if ((word & FUTEX_TID_MASK) == 0 && amp_member_phase(m) == AMP_LIVE)
             break;
-        /* The kernel wakes one waiter of a dead owner's lock; that one passes it on below. */
+        /* The kernel wakes one waiter of a dead owner's lock; its burial wakes the others. */
         int result = amp_wait(&m->m_life.l_word, word, FUTEX_WAITERS, deadline, &what);
         if (result < 0)
             return result;
     }
-    amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL);
     amp_member_bury(index, generation, false);
     return 0;
 }
@@ -172,25 +206,23 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
         return;
     amp_lock_enter(&h->h_recovery_lock); /* a burier that died left steps that can be done again */
     state = atomic_load_explicit(&m->m_state, memory_order_acquire);
-    if (state >> 8 == generation && is_dead(m, state, reaped)) {
-        /* A child that is born just now finds LIVE's life lock taken and gives up. */
-        bool unborn = (state & 0xff) == AMP_RESERVED;
-        if (!unborn || amp_lock_try(&m->m_life) >= 0) {
-            for (int i = 0; amp_burial_steps[i] != NULL; i++)
-                amp_burial_steps[i](index);
-            memset(m->m_tickets, 0, sizeof m->m_tickets);
-            atomic_store_explicit(&m->m_waiting.w_kind, 0, memory_order_relaxed);
-            atomic_store_explicit(&m->m_waiting.w_serial, /* even, whatever it died in */
-                                  (m->m_waiting.w_serial + 2) & ~1u, memory_order_relaxed);
-            atomic_store_explicit(&m->m_pin, 0, memory_order_relaxed);
-            atomic_store_explicit(&m->m_handling, 0, memory_order_relaxed);
-            atomic_fetch_add_explicit(&h->h_deaths, 1, memory_order_relaxed);
-            atomic_fetch_sub_explicit(&h->h_members_live, 1, memory_order_relaxed);
-            atomic_store_explicit(&m->m_state, STATE(generation + 1, AMP_FREE),
-                                  memory_order_release);
-            if (unborn)
-                amp_lock_leave(&m->m_life);
-        }
+    bool is_ours = state >> 8 == generation && is_dead(m, state, reaped);
+    if (is_ours && (state & 0xff) == AMP_RESERVED) /* unless it is born in this moment */
+        is_ours = atomic_compare_exchange_strong(&m->m_state, &state, STATE(generation, AMP_LIVE));
+    if (is_ours) {
+        for (int i = 0; amp_burial_steps[i] != NULL; i++)
+            amp_burial_steps[i](index);
+        memset(m->m_tickets, 0, sizeof m->m_tickets);
+        atomic_store_explicit(&m->m_waiting.w_kind, 0, memory_order_relaxed);
+        atomic_store_explicit(&m->m_waiting.w_serial, /* even, whatever it died in */
+                              (m->m_waiting.w_serial + 2) & ~1u, memory_order_relaxed);
+        atomic_store_explicit(&m->m_pin, 0, memory_order_relaxed);
+        atomic_store_explicit(&m->m_handling, 0, memory_order_relaxed);
+        atomic_fetch_add_explicit(&h->h_deaths, 1, memory_order_relaxed);
+        atomic_store_explicit(&m->m_state, STATE(generation + 1, AMP_FREE), memory_order_release);
+        if (index < h->h_members_rover)
+            h->h_members_rover = index; /* a guess, not under its lock */
+        amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL); /* the kernel woke one of those who joined */
     }
     amp_lock_leave(&h->h_recovery_lock);
 }

@@ -9,7 +9,9 @@
  * The state of a slot is one word, generation and phase:
  *
  *    FREE --reserve, by the parent--> RESERVED --enter, by the child--> LIVE --bury--> FREE, next gen.
- *                                        '-------------bury, by the parent-------------'
+ *
+ * A reserved slot whose child will never come is buried as well: first it is made LIVE, without anybody
+ * holding its life lock, so that a child which comes after all finds it taken.
  *
  * A slot is reserved before the fork, and all that the child will hold is noted in its name first; so
  * whatever dies when, somebody can tell what was whose. A LIVE slot whose life lock nobody holds is
@@ -98,12 +100,16 @@ amp_members_top(void)
     return atomic_load_explicit(&amp_arena.header->h_members_top, memory_order_acquire);
 }
 
-/* Takes a free slot in the caller's name: 0, -ENOMEM, or -EAGAIN (AMP_MEMBERS_MAX live). */
-int amp_member_reserve(const char *name, uint32_t *index);
+/* Takes a free slot in the caller's name: 0, -ENOMEM, or -EUSERS (AMP_MEMBERS_MAX live). */
+int amp_member_reserve(const char *name, uint32_t *index, uint32_t *generation);
 
 /* The calling thread becomes the member whose slot was reserved for it. 0; -ESTALE when the slot has
    been taken back, because its parent died: the caller must not go on. */
-int amp_member_enter(uint32_t index);
+int amp_member_enter(uint32_t index, uint32_t generation);
+
+/* The calling thread becomes a member that nobody has reserved a slot for. Failures as of
+   amp_member_reserve. */
+int amp_member_begin(const char *name);
 
 /* The calling thread is a member no more. `status` is what amp_member_ended tells. */
 void amp_member_leave(int status);

@@ -23,7 +23,8 @@ static void
 count_permits(const struct amp_semaphore *s)
 {
     uint32_t free = s->limit;
-    for (uint32_t i = 0; i < s->members; i++)
+    uint32_t members = atomic_load_explicit(s->members, memory_order_acquire);
+    for (uint32_t i = 0; i < members; i++)
         free -= atomic_load_explicit(&s->held[i], memory_order_relaxed); /* under the lock */
     uint32_t value = atomic_load_explicit(s->permits, memory_order_relaxed);
     uint32_t now = amp_count(value);
@@ -68,7 +69,7 @@ take(const struct amp_semaphore *s)
 int
 amp_semaphore_acquire(const struct amp_semaphore *s, amp_time deadline, struct amp_what *what)
 {
-    bool role = false;
+    bool role = false, spun = false;
     int result;
     for (;;) {
         if (take(s)) {
@@ -80,8 +81,12 @@ amp_semaphore_acquire(const struct amp_semaphore *s, amp_time deadline, struct a
             break;
         }
         if (!role) {
-            if (what->since == 0 && amp_spin(s->permits, 0))
-                continue;
+            uint32_t seen = atomic_load_explicit(s->permits, memory_order_relaxed);
+            if (!spun) { /* once: what comes and goes meanwhile must not keep us from the deadline */
+                spun = true;
+                if (amp_count(seen) > 0 || amp_spin(s->permits, seen))
+                    continue;
+            }
             result = amp_lock_acquire(s->role, deadline, what);
             if (result < 0)
                 return result;

@@ -28,7 +28,7 @@ struct amp_semaphore {
     struct amp_lock *role;
     amp_word *permits;
     _Atomic uint32_t *held; /* of a bounded one: one count a member; else NULL */
-    uint32_t members;       /* how many there can be */
+    _Atomic uint32_t *members; /* how many there are now */
     uint32_t limit;         /* of a bounded one */
 };
 

@@ -15,13 +15,13 @@
 
 /* The child's half, with all signals blocked. */
 static void
-child_begin(uint32_t member, unsigned flags, pid_t parent)
+child_begin(uint32_t member, uint32_t generation, unsigned flags, pid_t parent)
 {
     amp_thread_enter();
     if ((flags & AMP_DIES_WITH_PARENT) && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
         getppid() != parent)
         _exit(LOST_STATUS); /* it died before we asked */
-    if (amp_member_enter(member) != 0)
+    if (amp_member_enter(member, generation) != 0)
         _exit(LOST_STATUS); /* our slot was taken back: nobody knows of us */
 }
 
@@ -29,16 +29,15 @@ int
 amp_spawn(const char *name, unsigned flags, void (*prepare)(void *), void *argument,
           struct amp_child *child)
 {
-    uint32_t member;
-    int failure = amp_member_reserve(name, &member);
-    if (failure == -EAGAIN) {
+    uint32_t member, generation;
+    int failure = amp_member_reserve(name, &member, &generation);
+    if (failure == -EUSERS) {
         amp_roster_sweep();
-        failure = amp_member_reserve(name, &member);
+        failure = amp_member_reserve(name, &member, &generation);
     }
     if (failure != 0)
         return failure;
     amp_holders_copy(amp_self.member, member);
-    uint32_t generation = amp_member_generation(amp_member_at(member));
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -48,7 +47,7 @@ amp_spawn(const char *name, unsigned flags, void (*prepare)(void *), void *argum
     int error = errno;
     amp_family_forking(false);
     if (pid == 0) {
-        child_begin(member, flags, parent);
+        child_begin(member, generation, flags, parent);
         if (prepare)
             prepare(argument);
     }
@@ -80,8 +79,11 @@ try_wait(struct amp_child *child)
     do
         result = waitid(P_PID, (id_t) child->pid, &info, WEXITED | WNOHANG);
     while (result != 0 && errno == EINTR);
-    if (result != 0)
+    if (result != 0) {
+        if (errno == ECHILD) /* it is gone all the same */
+            amp_member_bury(child->member, child->generation, true);
         return -errno;
+    }
     if (info.si_pid == 0)
         return -ETIMEDOUT;
     note_end(child, &info);
@@ -112,8 +114,11 @@ amp_child_wait(struct amp_child *child, amp_time deadline)
             if (result == -ETIMEDOUT)
                 result = deadline <= amp_now() ? -ETIMEDOUT : 0;
         }
-        if (result >= 0)
-            result = try_wait(child) == 0 ? 0 : 1;
+        if (result >= 0) {
+            result = try_wait(child);
+            if (result == -ETIMEDOUT)
+                result = 1;
+        }
     } while (result > 0);
     if (descriptor >= 0)
         close(descriptor);

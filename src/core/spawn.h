@@ -26,8 +26,8 @@ struct amp_child {
 #define AMP_IN_CHILD 1
 
 /* Forks. 0 in the parent; AMP_IN_CHILD in the child, which is a member, after `prepare` has run in it with
-   all signals blocked. A failure is that of what could not be had: -EAGAIN (processes, or members),
-   -ENOMEM. */
+   all signals blocked. A failure is that of what could not be had: -EAGAIN (processes),
+   -EUSERS (members), -ENOMEM. */
 int amp_spawn(const char *name, unsigned flags, void (*prepare)(void *), void *argument,
               struct amp_child *child);
 

@@ -72,7 +72,8 @@ publish(const struct amp_what *what)
     if (record == NULL)
         return;
     /* Pairs with amp_roster_waiting(): odd, change, even. */
-    atomic_fetch_add_explicit(&record->w_serial, 1, memory_order_acq_rel);
+    atomic_fetch_add_explicit(&record->w_serial, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
     atomic_store_explicit(&record->w_kind, what ? what->kind : 0, memory_order_relaxed);
     if (what) {
         atomic_store_explicit(&record->w_cell, what->cell, memory_order_relaxed);
@@ -144,18 +145,14 @@ amp_wait(amp_word *word, uint32_t seen, uint32_t flag, amp_time deadline, struct
         return -ETIMEDOUT;
     if (what->since == 0 && amp_spin(word, seen))
         return 0;
-    if (!(seen & flag)) {
-        /* Pairs with the release of whoever changes the word: it sees the flag, or we its change. */
-        if (!atomic_compare_exchange_strong(word, &seen, seen | flag) && seen != (seen | flag))
-            return 0;
-        if (atomic_load_explicit(word, memory_order_relaxed) != (seen | flag))
-            return 0;
-        seen |= flag;
-    }
+    /* Pairs with the release of whoever changes the word: it sees the flag, or we its change. */
+    uint32_t asleep = seen | flag;
+    if (seen != asleep && !atomic_compare_exchange_strong(word, &seen, asleep) && seen != asleep)
+        return 0;
     int result = before_sleep(deadline, false, what);
     if (result != 0)
         return result;
-    result = amp_futex.wait(word, seen, &amp_self.limit);
+    result = amp_futex.wait(word, asleep, &amp_self.limit);
     return after_sleep(result, deadline, what);
 }
 

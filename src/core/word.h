@@ -39,7 +39,8 @@ amp_count_difference(uint32_t a, uint32_t b)
 }
 
 /* Adds `step` to the count and wakes up to `wake` sleepers if there are any, in one step. Releases
-   what the caller wrote before. The caller sees to it that no other commit runs. */
+   what the caller wrote before. The caller sees to it that nobody else changes the count meanwhile, or
+   that adding to any count is right. */
 static inline void
 amp_commit(amp_word *word, uint32_t step, int wake)
 {
