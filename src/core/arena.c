@@ -176,8 +176,9 @@ amp_arena_drop(void)
     amp_arena = (struct amp_arena) {.descriptor = -1};
 }
 
-/* A thread died with the arena's lock: at most one run is half joined or half taken, which its first
-   word decides. Words inside of runs are zeroed again, what was guessed is forgotten or counted. */
+/* A thread died with the arena's lock: at most one run is half joined or half taken, which its
+   first word decides. Words inside of runs are zeroed again, what was guessed is forgotten or
+   counted. */
 static void
 repair(struct amp_header *h)
 {

@@ -1,23 +1,23 @@
 /*
  * arena: the memory that a family of processes shares.
  *
- * One memfd, mapped before the first fork and never moved while a member lives: a large reservation
- * of address space whose pages cost nothing until they are touched. Everything in it is addressed by
- * offset. It has five regions, in this order:
+ * One memfd, mapped before the first fork and never moved while a member lives: a large
+ * reservation of address space whose pages cost nothing until they are touched. Everything in it
+ * is addressed by offset. It has five regions, in this order:
  *
  *    header | roster of members | holders' bits | cells of objects | map of pages | pages
  *
- * This file makes the mapping and hands out runs of pages. Page 0 and cell 0 are nobody's, so that 0
- * can mean "none". Who lives in the other regions is said in
- * roster.h and handle.h.
+ * This file makes the mapping and hands out runs of pages. Page 0 and cell 0 are nobody's, so
+ * that 0 can mean "none". Who lives in the other regions is said in roster.h and handle.h.
  *
- * Pages. The map has one 64-bit word for each page. The word of the first page of a run says how long
- * the run is, whether it is used, and by which object; the words of its other pages are zero. Runs
- * lie end to end from the first page up to `h_top`. Taking a run, freeing it, splitting it and joining it
- * with the next are each committed by one store of the first page's word, under the arena's lock. There
- * are no lists: `h_recent` is a guess at free runs, checked before use and dropped when a lock's owner
- * died. A run that is taken belongs to an object from that same store on, so a death leaks nothing: who
- * repairs the object compares the runs that carry its index with those it knows (amp_arena_reclaim).
+ * Pages. The map has one 64-bit word for each page. The word of the first page of a run says how
+ * long the run is, whether it is used, and by which object; the words of its other pages are
+ * zero. Runs lie end to end from the first page up to `h_top`. Taking a run, freeing it,
+ * splitting it and joining it with the next are each committed by one store of the first page's
+ * word, under the arena's lock. There are no lists: `h_recent` is a guess at free runs, checked
+ * before use and dropped when a lock's owner died. A run that is taken belongs to an object from
+ * that same store on, so a death leaks nothing: who repairs the object compares the runs that
+ * carry its index with those it knows (amp_arena_reclaim).
  *
  * Memory is backed by the kernel before it is handed out, so that a full system is an error at the
  * call and not a bus error later. Long free runs are given back to the kernel when much is free.
@@ -69,7 +69,7 @@ struct amp_header {
     uint32_t h_recent_cells[64];     /* a guess at free cells */
     uint32_t h_recent_cells_n;
     uint32_t h_dying;                /* the cell whose end has begun, or 0 */
-    _Atomic uint32_t h_transfers;    /* how many messages with objects were received; see handle.c */
+    _Atomic uint32_t h_transfers;    /* messages with objects that were received */
     _Atomic uint32_t h_deaths;       /* how many members were recovered */
 };
 

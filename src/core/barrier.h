@@ -1,17 +1,17 @@
 /*
  * barrier: a place where so many parties meet.
  *
- * The rounds are counted by a commit word, on which those who arrived sleep; the last one opens the
- * round with the one step that wakes all. Each party has a ticket in its member's slot with the round
- * that it waits in. A barrier breaks (a party's time ran out, abort, a party died) by calling the tickets
- * of the round, which tells their owners, and going to the next round, which wakes them. It stays
- * broken until reset.
+ * The rounds are counted by a commit word, on which those who arrived sleep; the last one opens
+ * the round with the one step that wakes all. Each party has a ticket in its member's slot with
+ * the round that it waits in. A barrier breaks (a party's time ran out, abort, a party died) by
+ * calling the tickets of the round, which tells their owners, and going to the next round, which
+ * wakes them. It stays broken until reset.
  *
- * The tickets are the truth. `b_arrived` is derived from them, and so derived again when the owner of
- * the barrier's lock died; a break that was begun is finished then.
+ * The tickets are the truth. `b_arrived` is derived from them, and so derived again when the
+ * owner of the barrier's lock died; a break that was begun is finished then.
  *
- * The last party may run an action before it opens the round: meanwhile it is the round's runner, and a
- * party that comes now waits for the next round.
+ * The last party may run an action before it opens the round: meanwhile it is the round's runner,
+ * and a party that comes now waits for the next round.
  */
 #ifndef AMP_BARRIER_H
 #define AMP_BARRIER_H
@@ -22,9 +22,9 @@
 
 void amp_barrier_init(struct amp_cell *barrier, uint32_t parties);
 
-/* Arrives. 0, or AMP_BARRIER_LAST: the caller opens the round, by amp_barrier_open. *index is 1 ... parties.
-   -EPIPE: broken. -EAGAIN: as amp_condition_enlist. -ETIMEDOUT, -EINTR: while the round before was not
-   open yet. */
+/* Arrives. 0, or AMP_BARRIER_LAST: the caller opens the round, by amp_barrier_open. *index is 1
+   ... parties. -EPIPE: broken. -EAGAIN: as amp_condition_enlist. -ETIMEDOUT, -EINTR: while the
+   round before was not open yet. */
 int amp_barrier_arrive(struct amp_cell *barrier, amp_time deadline, struct amp_what *what,
                        struct amp_ticket **ticket, uint32_t *index);
 
@@ -32,7 +32,8 @@ int amp_barrier_arrive(struct amp_cell *barrier, amp_time deadline, struct amp_w
 int amp_barrier_open(struct amp_cell *barrier, struct amp_ticket *ticket);
 
 /* 0 when the round is open, -EPIPE when it was broken, -ETIMEDOUT when the caller's own time ran
-   out, which breaks it: with these the ticket is given back. -EINTR: it is not; call again or withdraw. */
+   out, which breaks it: with these the ticket is given back. -EINTR: it is not; call again or
+   withdraw. */
 int amp_barrier_sleep(struct amp_cell *barrier, struct amp_ticket *ticket, amp_time deadline,
                       struct amp_what *what);
 

@@ -80,8 +80,8 @@ amp_condition_bury(struct amp_cell *condition, struct amp_ticket *ticket)
 {
     amp_lock_enter(&condition->c_lock0);
     bool called = atomic_load_explicit(&ticket->t_word, memory_order_relaxed) == AMP_TICKET_CALLED;
-    /* First the next is called: should this burier die before the ticket is gone, one more is called
-       than was notified, which a condition may do. */
+    /* First the next is called: should this burier die before the ticket is gone, one more is
+       called than was notified, which a condition may do. */
     if (called)
         call(condition, 1);
     atomic_store_explicit(&ticket->t_cell, 0, memory_order_relaxed);

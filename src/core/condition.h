@@ -1,13 +1,15 @@
 /*
  * condition: to wait for a notification, having given up a lock of the script.
  *
- * Every waiter has a ticket in its member's slot (roster.h) and sleeps on the ticket's own word; a
- * notification calls the waiters that came first, each by one step that also wakes. The condition's guard
- * is the core's own lock, held for a few instructions, and not the script's lock: so the burial of a
- * waiter can use it. Nothing else is shared, so a death under the guard leaves nothing to repair.
+ * Every waiter has a ticket in its member's slot (roster.h) and sleeps on the ticket's own word;
+ * a notification calls the waiters that came first, each by one step that also wakes. The
+ * condition's guard is the core's own lock, held for a few instructions, and not the script's
+ * lock: so the burial of a waiter can use it. Nothing else is shared, so a death under the guard
+ * leaves nothing to repair.
  *
- * A waiter that is killed while it waits is buried: its ticket is gone. One that is killed after it
- * was called and before it gave the ticket back is buried too, and its burial calls the next waiter instead.
+ * A waiter that is killed while it waits is buried: its ticket is gone. One that is killed after
+ * it was called and before it gave the ticket back is buried too, and its burial calls the next
+ * waiter instead.
  *
  * A wait has three steps, so that handlers of signals run between them with nothing held:
  *     enlist (the caller still has the script's lock, and then gives it up)

@@ -1,23 +1,23 @@
 /*
  * dict: tables in shared memory, of encoded keys and values; and lists, whose keys are positions.
  *
- * A table is one run of pages, the store: an index of slots, and entries behind each other in the order
- * they were written. An entry is never changed. Everything is done under the table's lock, and committed
- * by one store:
+ * A table is one run of pages, the store: an index of slots, and entries behind each other in the
+ * order they were written. An entry is never changed. Everything is done under the table's lock,
+ * and committed by one store:
  *
  *    set      the entry is written, then the slot says where (an old entry there becomes garbage)
  *    remove   the slot says REMOVED
  *    append   the entry is written, its slot set, then the length says so
- *    grow     a new store is filled with what lives, then `t_store` says where; the old one is freed
+ *    grow     a new store is filled with what lives, then `t_store` says where; the old is freed
  *    pop      from the middle of a list: the slots behind it move down by one, under an intent that
- *             says from where. Offsets of entries are all different, so how far a dead member came shows
+ *             says from where. Offsets of entries all differ, so how far a dead member came shows
  *             in the one offset that stands twice; the next owner of the lock finishes.
  *
  * When the lock's owner died, the next one frees the store that is not in force, counts again, and
  * finishes a pop.
  *
- * Entries have a version, from a counter of the table: amp_dict_set can be made to depend on it, by which
- * an update runs the caller's function without holding anything.
+ * Entries have a version, from a counter of the table: amp_dict_set can be made to depend on it,
+ * by which an update runs the caller's function without holding anything.
  */
 #ifndef AMP_DICT_H
 #define AMP_DICT_H
@@ -43,7 +43,8 @@ struct amp_stored {
 int amp_dict_get(struct amp_cell *dict, struct amp_bytes key, struct amp_message *message,
                  uint64_t *version);
 
-/* 0; -ESTALE when `version` is not AMP_ANY_VERSION and not the entry's; -ENOMEM. A NULL value removes. */
+/* 0; -ESTALE when `version` is not AMP_ANY_VERSION and not the entry's; -ENOMEM. A NULL value
+   removes. */
 int amp_dict_set(struct amp_cell *dict, struct amp_bytes key, const struct amp_stored *value,
                  uint64_t version);
 

@@ -40,7 +40,8 @@ amp_event_set(const struct amp_event *event)
 void
 amp_event_clear(const struct amp_event *event)
 {
-    /* Nobody sleeps on a set event, and only a clear can change it: a compare-and-swap is enough. */
+    /* Nobody sleeps on a set event, and only a clear can change it: a compare-and-swap is
+       enough. */
     uint32_t value = atomic_load_explicit(event->word, memory_order_relaxed);
     while (says_set(value)) {
         if (atomic_compare_exchange_weak_explicit(event->word, &value, value + 2,

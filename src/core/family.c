@@ -113,9 +113,10 @@ amp_family_forking(bool under_way)
 }
 
 /*
- * A fork that is not ours: by an embedding program, or a library. What the parent holds, the child holds
- * as well, since it has copies of the parent's objects. So a slot is reserved for it, as amp_spawn does, and
- * what it will hold is noted before the fork. A child that goes on to exec counts as dead from then on.
+ * A fork that is not ours: by an embedding program, or a library. What the parent holds, the
+ * child holds as well, since it has copies of the parent's objects. So a slot is reserved for it,
+ * as amp_spawn does, and what it will hold is noted before the fork. A child that goes on to exec
+ * counts as dead from then on.
  */
 static __thread struct {
     uint32_t member, generation;

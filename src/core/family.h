@@ -13,13 +13,14 @@
 #include "semaphore.h"
 #include "value.h"
 
-/* Makes the calling thread a member of this process's family, and makes the family first if there is
-   none. Called before the first object; cheap when done already. 0; -ENOTSUP when this kernel does not do
-   for dead owners of locks what luamp relies on; or the failure of what could not be had. */
+/* Makes the calling thread a member of this process's family, and makes the family first if there
+   is none. Called before the first object; cheap when done already. 0; -ENOTSUP when this kernel
+   does not do for dead owners of locks what luamp relies on; or the failure of what could not be
+   had. */
 int amp_family_join(const char *name);
 
-/* Told by amp_spawn: a fork of ours is under way. A fork by anybody else makes the child a member of its
-   own right, which holds what its parent held. */
+/* Told by amp_spawn: a fork of ours is under way. A fork by anybody else makes the child a member
+   of its own right, which holds what its parent held. */
 void amp_family_forking(bool under_way);
 
 /* The primitives of a cell. */

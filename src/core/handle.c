@@ -77,8 +77,8 @@ amp_holders_copy(uint32_t from, uint32_t to)
                 atomic_store(&target[i], bits);
         }
     }
-    /* To who looks for holders row by row, a copy is a transfer: it may have passed the target's row
-       before, and come to ours after we dropped the object. */
+    /* To who looks for holders row by row, a copy is a transfer: it may have passed the
+       target's row before, and come to ours after we dropped the object. */
     amp_hold_transferred();
 }
 
@@ -155,8 +155,8 @@ find_free(struct amp_header *h, uint32_t *index)
     uint32_t top = atomic_load_explicit(&h->h_cells_top, memory_order_relaxed);
     if (top == 0)
         top = 1; /* cell 0 is nobody's */
-    /* Cells that did not fit into the recent ones. The rover goes once round before new ones are taken
-       whenever a good part of the table should be free. */
+    /* Cells that did not fit into the recent ones. The rover goes once round before new ones
+       are taken whenever a good part of the table should be free. */
     for (uint32_t looked = 0; h->h_cells_free > top / 4 && looked < 4096; looked++) {
         if (h->h_cells_rover >= top) {
             h->h_cells_rover = 1;
@@ -235,14 +235,14 @@ amp_cell_make(enum amp_kind kind, const char *name, struct amp_cell **made)
     int failure = find_free(h, &index);
     if (failure == 0) {
         struct amp_cell *cell = amp_cell_at(index);
-        uint32_t generation = GENERATION(atomic_load_explicit(&cell->c_state, memory_order_relaxed));
+        uint64_t free = atomic_load_explicit(&cell->c_state, memory_order_relaxed);
         clear(cell);
         free_locks(cell);
         atomic_store_explicit(&cell->c_maker, amp_self.member, memory_order_relaxed);
         size_t length = strlen(name);
         memcpy(cell->c_name, name, length < AMP_CELL_NAME ? length : AMP_CELL_NAME - 1);
         AMP_COMPILER_BARRIER();
-        atomic_store_explicit(&cell->c_state, STATE(generation, kind, AMP_CELL_MADE),
+        atomic_store_explicit(&cell->c_state, STATE(GENERATION(free), kind, AMP_CELL_MADE),
                               memory_order_release);
         if (h->h_cells_free > 0)
             h->h_cells_free--;
@@ -271,8 +271,8 @@ amp_cell_ready(struct amp_cell *cell)
  * The end of objects.
  */
 
-/* Objects that a carrier had when it ended: looked at after the table's lock is free. A list in private
-   memory; what a death loses of it is found by the burial, since m_handling is set. */
+/* Objects that a carrier had when it ended: looked at after the table's lock is free. A list in
+   private memory; what a death loses of it is found by the burial, since m_handling is set. */
 static __thread struct {
     amp_handle *handles;
     size_t n, room;
@@ -292,7 +292,8 @@ amp_handle_doubt(amp_handle handle)
     doubts.handles[doubts.n++] = handle;
 }
 
-/* Ends the cell that is noted as dying. The caller has the table's lock. Begun again after a death. */
+/* Ends the cell that is noted as dying. The caller has the table's lock. Begun again after a
+   death. */
 static void
 finish_end(struct amp_header *h)
 {
@@ -337,8 +338,8 @@ amp_cell_abandon(struct amp_cell *cell)
     amp_handling(false);
 }
 
-/* True when some object carries this one, in a message or as a part of it. The caller has the table's
-   lock, so no carrier ends. */
+/* True when some object carries this one, in a message or as a part of it. The caller has the
+   table's lock, so no carrier ends. */
 static bool
 is_carried(amp_handle handle)
 {
@@ -373,7 +374,8 @@ consider(amp_handle handle)
     enter(h);
     struct amp_cell *cell = amp_cell_of(handle);
     while (cell != NULL) {
-        /* Pairs with amp_hold_transferred(): a receiver's bit is set before the transfer is counted. */
+        /* Pairs with amp_hold_transferred(): a receiver's bit is set before the transfer
+           is counted. */
         uint32_t transfers = atomic_load(&h->h_transfers);
         if (is_held(index) || (atomic_load(&cell->c_sent) && is_carried(handle)))
             break;
@@ -393,7 +395,8 @@ settle_doubts(void)
         consider(doubts.handles[--doubts.n]);
 }
 
-/* After a death in the middle of handling: frees what the dead was making, ends what nobody refers to. */
+/* After a death in the middle of handling: frees what the dead was making, ends what nobody
+   refers to. */
 static void
 look_at_all(uint32_t dead_maker)
 {
@@ -439,11 +442,12 @@ amp_hold_transferred(void)
 void
 amp_unhold(amp_handle handle)
 {
-    /* A member that left holds nothing; and the cell may have ended and be another object by now. */
+    /* A member that left holds nothing; and the cell may have ended and be another object by
+       now. */
     if (amp_self.member == AMP_NOBODY || amp_cell_of(handle) == NULL)
         return;
     amp_handling(true);
-    bury_cell(amp_self.member, amp_handle_index(handle)); /* what it has of the object, it gives back */
+    bury_cell(amp_self.member, amp_handle_index(handle)); /* it gives back what it has of it */
     clear_bit(amp_self.member, amp_handle_index(handle));
     consider(handle);
     settle_doubts();

@@ -1,22 +1,24 @@
 /*
  * handle: the objects of a family, and who holds them.
  *
- * An object is a cell: 512 bytes of the arena, found by its index. Its handle is index and generation,
- * so that a handle of a freed object is never mistaken for its successor. Locks stand at the same four
- * places in every cell, whatever its kind: memory that was a lock word stays one (lock.h).
+ * An object is a cell: 512 bytes of the arena, found by its index. Its handle is index and
+ * generation, so that a handle of a freed object is never mistaken for its successor. Locks stand
+ * at the same four places in every cell, whatever its kind: memory that was a lock word stays one
+ * (lock.h).
  *
- * Who holds a cell is said by bits, one for each member and cell; no counter can be left wrong by a
- * death. The bits lie by member: a fork copies the parent's few, a burial clears a member's few.
- * (Members' pieces of the same 512 cells lie side by side, so a family with few objects touches one page.)
+ * Who holds a cell is said by bits, one for each member and cell; no counter can be left wrong by
+ * a death. The bits lie by member: a fork copies the parent's few, a burial clears a member's
+ * few. (Members' pieces of the same 512 cells lie side by side, so a family with few objects
+ * touches one page.)
  *
- * An object is freed when nobody holds it and no message carries it. Messages are looked through only for
- * objects that were ever sent, and only in objects that ever carried one. A message may move
- * meanwhile: a receiver first sets its bit, then counts a transfer, then takes the message; who looks
- * begins again when a transfer was counted.
+ * An object is freed when nobody holds it and no message carries it. Messages are looked through
+ * only for objects that were ever sent, and only in objects that ever carried one. A message may
+ * move meanwhile: a receiver first sets its bit, then counts a transfer, then takes the message;
+ * who looks begins again when a transfer was counted.
  *
- * Death. Making and dropping run with `m_handling` set: the burial of a member that died so looks at all
- * cells, and frees what is half made by it or held by nobody. The end of an object runs under the
- * table's lock, noted in `h_dying`; the next owner of the lock finishes it.
+ * Death. Making and dropping run with `m_handling` set: the burial of a member that died so looks
+ * at all cells, and frees what is half made by it or held by nobody. The end of an object runs
+ * under the table's lock, noted in `h_dying`; the next owner of the lock finishes it.
  */
 #ifndef AMP_HANDLE_H
 #define AMP_HANDLE_H
@@ -146,13 +148,14 @@ struct amp_cell {
 };
 
 _Static_assert(sizeof(struct amp_cell) == AMP_CELL_SIZE, "a cell is what the layout says");
-_Static_assert(offsetof(struct amp_cell, c_lock0) == 64 && offsetof(struct amp_cell, c_lock1) == 128,
+_Static_assert(offsetof(struct amp_cell, c_lock0) == 64 &&
+                   offsetof(struct amp_cell, c_lock1) == 128,
                "each side of a queue has a cache line of its own");
 
 /* What the kinds do; see family.c for the table. All may be NULL. */
 struct amp_kind_operations {
-    /* Frees what the cell has besides itself. Run again from its beginning after a death. The handles of
-       the objects that it carried are told by amp_handle_doubt. */
+    /* Frees what the cell has besides itself. Run again from its beginning after a death. The
+       handles of the objects that it carried are told by amp_handle_doubt. */
     void (*end)(struct amp_cell *cell);
     /* True when a message in the cell carries the object. */
     bool (*carries)(struct amp_cell *cell, amp_handle handle);
@@ -222,8 +225,8 @@ void amp_handle_sent(struct amp_cell *carrier, const uint64_t *handles, uint32_t
 /* Told by the end of a carrier. */
 void amp_handle_doubt(amp_handle handle);
 
-/* Objects are about to leave a carrier that goes on: amp_handling(true) before, amp_handles_dropped after.
-   Handling nests. */
+/* Objects are about to leave a carrier that goes on: amp_handling(true) before,
+   amp_handles_dropped after. Handling nests. */
 void amp_handling(bool on);
 void amp_handles_dropped(const uint64_t *handles, uint32_t n);
 

@@ -3,8 +3,8 @@
  * lock.h for the protocol and the rules.
  *
  * Death at any instruction (the word decides; the lists are the kernel's way to find it):
- *  - waiting, before the word is ours: the kernel finds nothing of ours. If the dying thread was the
- *    one that a release had woken, the word is pending and free: the kernel wakes another.
+ *  - waiting, before the word is ours: the kernel finds nothing of ours. If the dying thread was
+ *    the one that a release had woken, the word is pending and free: the kernel wakes another.
  *  - after the compare-and-swap: the word carries our id and is pending or linked: marked, and one
  *    sleeper woken.
  *  - in a release, before the word is freed: as above. The uncontended release is one instruction;
@@ -59,7 +59,8 @@ amp_lock_wait(struct amp_lock *lock, amp_time deadline, struct amp_what *what)
 void
 amp_lock_wake(struct amp_lock *lock)
 {
-    atomic_thread_fence(memory_order_seq_cst); /* what we wrote under the lock, before the kernel frees it */
+    /* What we wrote under the lock, before the kernel frees it. */
+    atomic_thread_fence(memory_order_seq_cst);
     if (lock->l_hint) {
         lock->l_hint = 0;
         amp_futex.set_and_wake(&lock->l_word, 0, AMP_WAKE_ALL);
@@ -69,9 +70,9 @@ amp_lock_wake(struct amp_lock *lock)
 }
 
 /*
- * The trial. A task that shares our memory takes a lock by its own robust list and ends; its end must
- * mark the word. It shares the memory so that a large heap costs nothing, and it does nothing but
- * system calls on its own small stack.
+ * The trial. A task that shares our memory takes a lock by its own robust list and ends; its end
+ * must mark the word. It shares the memory so that a large heap costs nothing, and it does
+ * nothing but system calls on its own small stack.
  */
 struct trial {
     struct amp_lock lock;

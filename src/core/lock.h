@@ -7,17 +7,19 @@
  * word that it owns and wakes a waiter. The next owner is told.
  *
  * Why not the C library's robust mutex: its unlock first frees the word and then wakes. When the
- * unlocking thread, or the waiter that it woke, dies in between and a third thread has taken the lock
- * meanwhile, that third one does not know that somebody sleeps, and the sleeper sleeps for ever on a
- * free lock. Here a contended release is one FUTEX_WAKE_OP: the word becomes "free, with waiters" and
- * a sleeper is woken in the same step of the kernel. The waiters' bit stays, so that whoever takes
- * the lock next, in whatever way, wakes the next sleeper when it releases. The bit is dropped only by a
- * release that wakes all, which is tried after a release that found nobody asleep.
+ * unlocking thread, or the waiter that it woke, dies in between and a third thread has taken the
+ * lock meanwhile, that third one does not know that somebody sleeps, and the sleeper sleeps for
+ * ever on a free lock. Here a contended release is one FUTEX_WAKE_OP: the word becomes "free,
+ * with waiters" and a sleeper is woken in the same step of the kernel. The waiters' bit stays, so
+ * that whoever takes the lock next, in whatever way, wakes the next sleeper when it releases. The
+ * bit is dropped only by a release that wakes all, which is tried after a release that found
+ * nobody asleep.
  *
  * Rules:
- *  - A lock is all zeroes when free; its memory is never used for anything else afterwards, because a
- *    dying thread's kernel may still look at it.
- *  - `l_previous` and `l_next` are addresses of the owner's own process, and nobody else reads them.
+ *  - A lock is all zeroes when free; its memory is never used for anything else afterwards,
+ *    because a dying thread's kernel may still look at it.
+ *  - `l_previous` and `l_next` are addresses of the owner's own process, and nobody else reads
+ *    them.
  *  - A thread may hold AMP_LOCKS_MAX locks of the script: the kernel looks at 2048 at most.
  *
  * Rank, outermost first; whoever holds one takes only those to its right:

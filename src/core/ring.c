@@ -68,7 +68,8 @@ amp_ring_init(struct amp_cell *q, uint32_t limit, uint32_t segments)
  */
 
 /* Where the consumers are. Their position of a count is written before the commit that makes it
-   current, and written over only after the next one: so a count that stands still vouches for it. */
+   current, and written over only after the next one: so a count that stands still vouches for it.
+   */
 static uint64_t
 head_position(struct amp_cell *q, uint32_t *taken)
 {
@@ -89,7 +90,8 @@ static uint64_t
 tail_position(const struct amp_cell *q)
 {
     uint32_t published = amp_count(atomic_load_explicit(&q->q_published, memory_order_relaxed));
-    return atomic_load_explicit(&q->q_tail[published & 1], memory_order_relaxed); /* producers' lock */
+    /* relaxed: under the producers' lock */
+    return atomic_load_explicit(&q->q_tail[published & 1], memory_order_relaxed);
 }
 
 static bool
@@ -147,8 +149,8 @@ is_pinned(uint32_t page)
     return false;
 }
 
-/* Takes back the segments that consumers have left behind: one with room for `need` bytes is returned,
-   the others are freed. 0: none. */
+/* Takes back the segments that consumers have left behind: one with room for `need` bytes is
+   returned, the others are freed. 0: none. */
 static uint32_t
 recycle(struct amp_cell *q, uint64_t need)
 {
@@ -218,8 +220,8 @@ has_limit_reached(struct amp_cell *q, uint32_t published)
     return amp_count_difference(published, q->q_taken_seen) >= q->q_limit;
 }
 
-/* One attempt, under the producers' lock: 0, -EAGAIN (full), -EPIPE, -ENOMEM. *where is set, and the
-   position behind the message written beside the one in force. */
+/* One attempt, under the producers' lock: 0, -EAGAIN (full), -EPIPE, -ENOMEM. *where is set, and
+   the position behind the message written beside the one in force. */
 static int
 find_room(struct amp_cell *q, size_t length, const uint64_t *handles, uint32_t n,
           unsigned char **where)
@@ -342,8 +344,8 @@ leases_of(const struct amp_cell *q)
     return amp_page_at(q->q_leases);
 }
 
-/* The last consumer died inside. A lease that it wrote for a message that is still here is void; those of
-   the living are of messages before. */
+/* The last consumer died inside. A lease that it wrote for a message that is still here is void;
+   those of the living are of messages before. */
 static void
 repair_consumers(struct amp_cell *q)
 {
@@ -380,7 +382,8 @@ next_message(struct amp_cell *q, uint64_t head)
     return head;
 }
 
-/* Private memory of a thread, for a message that is copied out; and whether one is being read there. */
+/* Private memory of a thread, for a message that is copied out; and whether one is being read
+   there. */
 static __thread unsigned char *copies;
 static __thread bool copies_in_use;
 
@@ -603,7 +606,8 @@ amp_ring_prepare_wait(struct amp_cell *q, uint32_t *value)
     return true;
 }
 
-/* Changes a word that somebody sleeps on, and wakes them. Under the lock of the side that commits it. */
+/* Changes a word that somebody sleeps on, and wakes them. Under the lock of the side that commits
+   it. */
 static void
 rouse(amp_word *word)
 {

@@ -1,29 +1,30 @@
 /*
  * ring: messages between members. What a queue, and each direction of a pipe, is made of.
  *
- * Producers take turns by one lock, consumers by another; the two sides share nothing but two commit
- * words, `q_published` and `q_taken`, the numbers of messages put and got. A message lies in a segment
- * (a run of pages) and never wraps; segments are a chain from the oldest to the one that is written.
- * Positions are kept twice, indexed by the parity of the side's count: the next one is written beside the
- * one in force, and the commit makes it so.
+ * Producers take turns by one lock, consumers by another; the two sides share nothing but two
+ * commit words, `q_published` and `q_taken`, the numbers of messages put and got. A message lies
+ * in a segment (a run of pages) and never wraps; segments are a chain from the oldest to the one
+ * that is written. Positions are kept twice, indexed by the parity of the side's count: the next
+ * one is written beside the one in force, and the commit makes it so.
  *
  *    put: lock producers; write the message behind q_tail[p & 1]; q_tail[(p + 1) & 1] = behind it;
  *         COMMIT q_published to p + 1 (which wakes a sleeping consumer); unlock.
  *    get: lock consumers; copy the message at q_head[c & 1] out; q_head[(c + 1) & 1] = behind it;
  *         COMMIT q_taken to c + 1 (which wakes a sleeping producer); unlock.
  *
- * Death. Before the commit nothing has happened: what was written lies where nobody reads, and the next
- * producer writes over it; a message that was being copied out is still there. After it all has. The
- * segments are the producers' business alone: a new one, or one that consumers have left behind, is
- * linked before the commit; when the producers' lock had a dead owner, the next one frees what belongs
- * to the queue and is not in the chain.
+ * Death. Before the commit nothing has happened: what was written lies where nobody reads, and
+ * the next producer writes over it; a message that was being copied out is still there. After it
+ * all has. The segments are the producers' business alone: a new one, or one that consumers have
+ * left behind, is linked before the commit; when the producers' lock had a dead owner, the next
+ * one frees what belongs to the queue and is not in the chain.
  *
- * Waiting. One sleeper a side, which holds the side's role lock while it sleeps; if it is killed the kernel
- * hands the role on. Others wait for the role, but no longer than a slice, so that one that is stopped
- * by a debugger does not block them.
+ * Waiting. One sleeper a side, which holds the side's role lock while it sleeps; if it is killed
+ * the kernel hands the role on. Others wait for the role, but no longer than a slice, so that one
+ * that is stopped by a debugger does not block them.
  *
- * Reading in place. A large message is not copied: the reader notes the segment in its member's slot
- * (`m_pin`) before the commit, and producers do not reuse a segment that a living member has pinned.
+ * Reading in place. A large message is not copied: the reader notes the segment in its member's
+ * slot (`m_pin`) before the commit, and producers do not reuse a segment that a living member has
+ * pinned.
  */
 #ifndef AMP_RING_H
 #define AMP_RING_H
@@ -63,13 +64,14 @@ int amp_ring_reserve(struct amp_cell *queue, size_t length, const uint64_t *hand
 void amp_ring_publish(struct amp_cell *queue);
 
 /*
- * Leases, for the workers of a pool: what a worker took is noted before it is taken, so that when it
- * dies somebody can say what it worked on. The first 8 bytes of each message are its task's number, not 0.
- * A lease that was written for a message that was then not taken is erased by the next consumer.
+ * Leases, for the workers of a pool: what a worker took is noted before it is taken, so that when
+ * it dies somebody can say what it worked on. The first 8 bytes of each message are its task's
+ * number, not 0. A lease that was written for a message that was then not taken is erased by the
+ * next consumer.
  */
 struct amp_lease {
     _Atomic uint64_t l_task;     /* 0: idle */
-    _Atomic int64_t l_deadline;  /* when the worker is to be ended for it, or 0; set by the worker */
+    _Atomic int64_t l_deadline;  /* when the worker is to be ended for it; set by it; 0: never */
     uint32_t l_count;            /* of q_taken, before */
 };
 
@@ -79,13 +81,15 @@ int amp_ring_init_leases(struct amp_cell *queue, uint32_t n);
 /* The worker has done its task, and put the result where it belongs. */
 void amp_lease_done(struct amp_cell *queue, uint32_t lease);
 
-/* The task that a lease says, 0: none, and its deadline. Exact for a worker that is dead or idle. */
+/* The task that a lease says, 0: none, and its deadline. Exact for a worker that is dead or idle.
+   */
 uint64_t amp_lease_task(struct amp_cell *queue, uint32_t lease, amp_time *deadline);
 
 void amp_lease_set_deadline(struct amp_cell *queue, uint32_t lease, amp_time deadline);
 
-/* Takes the oldest message. 0: the caller reads it, and then calls amp_message_done. -EAGAIN (empty, and
-   the deadline is AMP_AT_ONCE), -ETIMEDOUT, -EINTR, -EPIPE (empty and closed), -ENOMEM, -EDEADLK. */
+/* Takes the oldest message. 0: the caller reads it, and then calls amp_message_done. -EAGAIN
+   (empty, and the deadline is AMP_AT_ONCE), -ETIMEDOUT, -EINTR, -EPIPE (empty and closed),
+   -ENOMEM, -EDEADLK. */
 int amp_ring_take(struct amp_cell *queue, amp_time deadline, struct amp_what *what,
                   struct amp_message *message);
 
@@ -102,8 +106,8 @@ bool amp_ring_is_full(const struct amp_cell *queue);
 /* True when a take would not wait: a message is there, or it is closed. */
 bool amp_ring_is_ready(const struct amp_cell *queue);
 
-/* For a wait on several objects: sets the flag on q_published for the count of now, and stores the word's
-   value. False when a take would not wait. */
+/* For a wait on several objects: sets the flag on q_published for the count of now, and stores
+   the word's value. False when a take would not wait. */
 bool amp_ring_prepare_wait(struct amp_cell *queue, uint32_t *value);
 
 void amp_ring_close(struct amp_cell *queue, enum amp_ring_closed how);

@@ -90,8 +90,8 @@ amp_member_enter(uint32_t index, uint32_t generation)
     uint64_t reserved = STATE(generation, AMP_RESERVED);
     if (atomic_load_explicit(&m->m_state, memory_order_acquire) != reserved)
         return -ESTALE;
-    /* The life lock first: a LIVE slot without it counts as dead. Should another have it, that is a child
-       of an earlier reservation, about to find out. */
+    /* The life lock first: a LIVE slot without it counts as dead. Should another have it,
+       that is a child of an earlier reservation, about to find out. */
     amp_lock_enter(&m->m_life);
     if (!atomic_compare_exchange_strong(&m->m_state, &reserved, STATE(generation, AMP_LIVE))) {
         amp_lock_leave(&m->m_life);
@@ -183,8 +183,8 @@ amp_member_life(uint32_t index, uint32_t generation, uint32_t *value)
     }
 }
 
-/* True when the slot's member is dead beyond doubt. A RESERVED slot is when its parent is, unless the
-   child takes it first: the same compare-and-swap decides. */
+/* True when the slot's member is dead beyond doubt. A RESERVED slot is when its parent is, unless
+   the child takes it first: the same compare-and-swap decides. */
 static bool
 is_dead(const struct amp_member *m, uint64_t state, bool reaped)
 {
@@ -222,7 +222,7 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
         atomic_store_explicit(&m->m_state, STATE(generation + 1, AMP_FREE), memory_order_release);
         if (index < h->h_members_rover)
             h->h_members_rover = index; /* a guess, not under its lock */
-        amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL); /* the kernel woke one of those who joined */
+        amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL); /* the kernel woke one who joins */
     }
     amp_lock_leave(&h->h_recovery_lock);
 }
@@ -336,8 +336,8 @@ amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain, unsigne
     unsigned length = follow(what, chain, max);
     if (length == 0)
         return 0;
-    /* Every one in the cycle sleeps, so a cycle that stands a second look, with the same waits since the
-       same times, is real. */
+    /* Every one in the cycle sleeps, so a cycle that stands a second look, with the same
+       waits since the same times, is real. */
     struct amp_edge again[AMP_MEMBERS_MAX > 64 ? 64 : AMP_MEMBERS_MAX];
     unsigned room = max < sizeof again / sizeof *again ? max : sizeof again / sizeof *again;
     if (follow(what, again, room) != length)

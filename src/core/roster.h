@@ -1,23 +1,24 @@
 /*
  * roster: the members of the family.
  *
- * A member is a thread that takes part: the one thread of a forked child, or one of several that a
- * process has. Each has a slot, which says who it is, what it waits for, where it stands in conditions and
- * barriers, and whether it lives: its life lock is held from its first act to its last, so that the
- * kernel itself marks the death, however it comes.
+ * A member is a thread that takes part: the one thread of a forked child, or one of several that
+ * a process has. Each has a slot, which says who it is, what it waits for, where it stands in
+ * conditions and barriers, and whether it lives: its life lock is held from its first act to its
+ * last, so that the kernel itself marks the death, however it comes.
  *
  * The state of a slot is one word, generation and phase:
  *
- *    FREE --reserve, by the parent--> RESERVED --enter, by the child--> LIVE --bury--> FREE, next gen.
+ *    FREE --reserve, by the parent--> RESERVED --enter, by the child--> LIVE --bury--> FREE, next
+ *    gen.
  *
- * A reserved slot whose child will never come is buried as well: first it is made LIVE, without anybody
- * holding its life lock, so that a child which comes after all finds it taken.
+ * A reserved slot whose child will never come is buried as well: first it is made LIVE, without
+ * anybody holding its life lock, so that a child which comes after all finds it taken.
  *
- * A slot is reserved before the fork, and all that the child will hold is noted in its name first; so
- * whatever dies when, somebody can tell what was whose. A LIVE slot whose life lock nobody holds is
- * dead; anyone may bury it, one at a time (the recovery lock), by the same idempotent steps in the
- * same order; a burier that dies is followed by another that begins again. A member that leaves in good order
- * buries itself.
+ * A slot is reserved before the fork, and all that the child will hold is noted in its name
+ * first; so whatever dies when, somebody can tell what was whose. A LIVE slot whose life lock
+ * nobody holds is dead; anyone may bury it, one at a time (the recovery lock), by the same
+ * idempotent steps in the same order; a burier that dies is followed by another that begins
+ * again. A member that leaves in good order buries itself.
  *
  * Who looks for the dead: whoever waits, at the end of each slice; whoever reaps a child; whoever
  * makes a member.
@@ -36,7 +37,7 @@ enum amp_phase {
 };
 
 #define AMP_NAME_SIZE 64
-#define AMP_TICKETS 4 /* waits that a member can have open at once: a signal's handler may wait too */
+#define AMP_TICKETS 4 /* waits that a member can have open: a signal's handler may wait too */
 
 /* Where a member stands in a condition or a barrier. `t_word` is what it sleeps on. Written by the
    member, and by whoever wakes it, under the object's own lock. */
@@ -103,8 +104,8 @@ amp_members_top(void)
 /* Takes a free slot in the caller's name: 0, -ENOMEM, or -EUSERS (AMP_MEMBERS_MAX live). */
 int amp_member_reserve(const char *name, uint32_t *index, uint32_t *generation);
 
-/* The calling thread becomes the member whose slot was reserved for it. 0; -ESTALE when the slot has
-   been taken back, because its parent died: the caller must not go on. */
+/* The calling thread becomes the member whose slot was reserved for it. 0; -ESTALE when the slot
+   has been taken back, because its parent died: the caller must not go on. */
 int amp_member_enter(uint32_t index, uint32_t generation);
 
 /* The calling thread becomes a member that nobody has reserved a slot for. Failures as of
@@ -120,8 +121,8 @@ bool amp_member_lives(uint32_t index, uint32_t generation);
 /* Waits until that is no longer so: 0, -ETIMEDOUT, -EINTR, -EDEADLK. */
 int amp_member_join(uint32_t index, uint32_t generation, amp_time deadline);
 
-/* For a wait on several: the word that changes when the member dies, its flag for sleepers set, and its
-   value. NULL when it is dead. */
+/* For a wait on several: the word that changes when the member dies, its flag for sleepers set,
+   and its value. NULL when it is dead. */
 amp_word *amp_member_life(uint32_t index, uint32_t generation, uint32_t *value);
 
 /* Recovers what a dead member had; no-op when it lives. `reaped` says that the caller knows its
@@ -134,8 +135,8 @@ void amp_roster_sweep(void);
 /* The live member with this thread id, or AMP_NOBODY. */
 uint32_t amp_member_of_thread(uint32_t tid);
 
-/* A consistent copy of what a member waits for; false when it does not wait, or not long enough to be
-   read. */
+/* A consistent copy of what a member waits for; false when it does not wait, or not long enough
+   to be read. */
 bool amp_member_waiting(uint32_t index, struct amp_what *what);
 
 /* One step of a chain of waits: who waits for which object, and who holds it. */
@@ -145,8 +146,8 @@ struct amp_edge {
     uint32_t holder;
 };
 
-/* Follows the chain from the calling thread, which waits as `what` says: the number of edges of a cycle
-   that comes back to it, or 0. The edges stand in chain[], at most `max` of them. */
+/* Follows the chain from the calling thread, which waits as `what` says: the number of edges of a
+   cycle that comes back to it, or 0. The edges stand in chain[], at most `max` of them. */
 unsigned amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain, unsigned max);
 
 /* A ticket of the calling thread that is not in use, or NULL when all are. */
@@ -164,7 +165,8 @@ amp_ticket_waits(const struct amp_ticket *ticket, uint32_t cell)
 /* From waiting to called; wakes in the same step who sleeps on it. Under the object's lock. */
 void amp_ticket_call(struct amp_ticket *ticket);
 
-/* Calls visit() for every ticket that waits for this object, of members that have not been buried. */
+/* Calls visit() for every ticket that waits for this object, of members that have not been
+   buried. */
 void amp_tickets_each(uint32_t cell, void (*visit)(struct amp_ticket *ticket, void *argument),
                       void *argument);
 

@@ -35,7 +35,8 @@ count_permits(const struct amp_semaphore *s)
         }
         amp_commit(s->permits, free - now, AMP_WAKE_ALL);
     } else if (free < now) {
-        atomic_store_explicit(s->permits, free << 1, memory_order_relaxed); /* nobody sleeps: now > 0 */
+        /* Nobody sleeps while there are permits. */
+        atomic_store_explicit(s->permits, free << 1, memory_order_relaxed);
     }
 }
 
@@ -82,7 +83,7 @@ amp_semaphore_acquire(const struct amp_semaphore *s, amp_time deadline, struct a
         }
         if (!role) {
             uint32_t seen = atomic_load_explicit(s->permits, memory_order_relaxed);
-            if (!spun) { /* once: what comes and goes meanwhile must not keep us from the deadline */
+            if (!spun) { /* once: what comes and goes must not keep us from the deadline */
                 spun = true;
                 if (amp_count(seen) > 0 || amp_spin(s->permits, seen))
                     continue;

@@ -1,19 +1,21 @@
 /*
  * semaphore: permits that anyone may give and take, and bounded ones that have owners.
  *
- * The permits are a commit word whose count goes both ways. SLEEPER is only ever set while there are
- * no permits, so the word is even, or 1.
+ * The permits are a commit word whose count goes both ways. SLEEPER is only ever set while there
+ * are no permits, so the word is even, or 1.
  *
  * Plain semaphore:
- *  - acquire: compare-and-swap to one permit less. None there: the role lock makes this thread the one
- *    sleeper; a sleeper that is killed hands the role on, and the next looks at the permits itself.
+ *  - acquire: compare-and-swap to one permit less. None there: the role lock makes this thread
+ *    the one sleeper; a sleeper that is killed hands the role on, and the next looks at the
+ *    permits itself.
  *  - release: compare-and-swap to one more. Somebody sleeps (the word is 1): the releasers' lock
  *    keeps a second release away, and the kernel adds one and wakes in the same step.
  *  Death: the commit is one instruction. Permits of the dead stay taken: nobody owns them.
  *
  * Bounded semaphore: `held[member]` says how many permits each member has. That is the truth; the
- * word is derived from it (limit - sum of held), and both change under the releasers' lock. When its
- * owner died, the next one counts again. When a member died, amp_semaphore_bury gives its permits back.
+ * word is derived from it (limit - sum of held), and both change under the releasers' lock. When
+ * its owner died, the next one counts again. When a member died, amp_semaphore_bury gives its
+ * permits back.
  */
 #ifndef AMP_SEMAPHORE_H
 #define AMP_SEMAPHORE_H

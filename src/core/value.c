@@ -130,7 +130,8 @@ keep_none(uint32_t page, void *argument)
 static void
 array_end(struct amp_cell *array)
 {
-    bool begun = array->c_ending || array->v_run == 0; /* a maker may have died before it was noted */
+    /* Its maker may have died before the run was noted. */
+    bool begun = array->c_ending || array->v_run == 0;
     array->c_ending = 1;
     AMP_COMPILER_BARRIER();
     if (begun)

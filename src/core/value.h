@@ -2,9 +2,9 @@
  * value: single values and arrays of a C type, in shared memory.
  *
  * A value is one 64-bit word whatever its type, so it can be read, written, added to and compared
- * without a lock, and never be seen torn: integers are widened, floats are doubles. An array's elements
- * have their type's own size, so that it can be handed to C as it is. Nothing here has a crash protocol: what was
- * written is written.
+ * without a lock, and never be seen torn: integers are widened, floats are doubles. An array's
+ * elements have their type's own size, so that it can be handed to C as it is. Nothing here has a
+ * crash protocol: what was written is written.
  *
  * Typecodes are those of Python's array module, with 'c' for one byte as a character and '?' for a
  * boolean. 'l' is 64 bits. The unsigned 64-bit types hold what a Lua integer can: 0 to 2^63 - 1.
@@ -32,8 +32,8 @@ struct amp_type {
 /* The type of a typecode, or NULL. */
 const struct amp_type *amp_type_find(char code);
 
-/* Bits of a number of a type: an integer's two's complement, a float's double (of 'f' rounded to what a
-   float can hold). */
+/* Bits of a number of a type: an integer's two's complement, a float's double (of 'f' rounded to
+   what a float can hold). */
 uint64_t amp_bits_of_float(const struct amp_type *type, double number);
 double amp_float_of_bits(uint64_t bits);
 

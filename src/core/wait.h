@@ -52,9 +52,9 @@ struct amp_what {
     amp_time since;
 };
 
-/* The same, as others see it: in the waiting member's slot. Written by the member only, before and
-   after it sleeps; read by anyone, who must expect to find it half changed: `serial` is odd while it
-   is being written, and differs when it was. */
+/* The same, as others see it: in the waiting member's slot. Written by the member only, before
+   and after it sleeps; read by anyone, who must expect to find it half changed: `serial` is odd
+   while it is being written, and differs when it was. */
 struct amp_waiting {
     _Atomic uint32_t w_serial;
     _Atomic uint32_t w_kind; /* 0: not waiting */
@@ -65,7 +65,7 @@ struct amp_waiting {
 
 /* What a thread knows of itself. Private to the thread, but for its signal handlers. */
 struct amp_self {
-    uint32_t tid;                     /* as the kernel writes it into a lock word; 0: not yet known */
+    uint32_t tid;                     /* as the kernel writes it into a lock word; 0: unknown */
     uint32_t member;                  /* index of its slot, or AMP_NOBODY */
     struct robust_list_head *robust;  /* the C library's own list of robust locks */
     struct amp_waiting *waiting;      /* in its slot, or NULL */

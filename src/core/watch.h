@@ -1,10 +1,10 @@
 /*
  * watch: words as a descriptor.
  *
- * Words and descriptors cannot be waited for in one system call. For the time of one such wait, a thread
- * waits for the words and then makes a descriptor readable. It is plain C with all signals blocked, takes no
- * lock and allocates nothing, so a fork beside it is harmless; and it sees what the kernel wakes, so who
- * changes the word need not know of it.
+ * Words and descriptors cannot be waited for in one system call. For the time of one such wait, a
+ * thread waits for the words and then makes a descriptor readable. It is plain C with all signals
+ * blocked, takes no lock and allocates nothing, so a fork beside it is harmless; and it sees what
+ * the kernel wakes, so who changes the word need not know of it.
  */
 #ifndef AMP_WATCH_H
 #define AMP_WATCH_H

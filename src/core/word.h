@@ -38,9 +38,9 @@ amp_count_difference(uint32_t a, uint32_t b)
     return (a - b) & 0x7fffffffu;
 }
 
-/* Adds `step` to the count and wakes up to `wake` sleepers if there are any, in one step. Releases
-   what the caller wrote before. The caller sees to it that nobody else changes the count meanwhile, or
-   that adding to any count is right. */
+/* Adds `step` to the count and wakes up to `wake` sleepers if there are any, in one step.
+   Releases what the caller wrote before. The caller sees to it that nobody else changes the count
+   meanwhile, or that adding to any count is right. */
 static inline void
 amp_commit(amp_word *word, uint32_t step, int wake)
 {
@@ -50,7 +50,8 @@ amp_commit(amp_word *word, uint32_t step, int wake)
                                                   memory_order_release, memory_order_relaxed))
             return;
     }
-    atomic_thread_fence(memory_order_seq_cst); /* the kernel's step is no release of the compiler's */
+    /* The kernel's step is no release operation to the compiler. */
+    atomic_thread_fence(memory_order_seq_cst);
     amp_futex.add_and_wake(word, (int) (2 * step - 1), wake);
 }
 
