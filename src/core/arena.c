@@ -73,7 +73,7 @@ lay_out(struct amp_header *h, uint64_t size)
     h->h_size = size;
     h->h_roster = round_up(sizeof *h, AMP_PAGE);
     h->h_rows = h->h_roster + (uint64_t) AMP_ROWS * AMP_ROSTER_SLOT;
-    h->h_cells = h->h_rows + cells / AMP_ROW_CHUNK * AMP_ROWS * (AMP_ROW_CHUNK / 8);
+    h->h_cells = h->h_rows + cells / AMP_ROW_CHUNK * AMP_ROWS * AMP_ROW_PIECE;
     h->h_map = h->h_cells + cells * AMP_CELL_SIZE;
     uint64_t pages = (size - h->h_map) / (AMP_PAGE + sizeof(uint64_t));
     h->h_pages = round_up(h->h_map + pages * sizeof(uint64_t), AMP_PAGE);
@@ -91,6 +91,23 @@ amp_arena_back(uint64_t offset, uint64_t length)
     if (result == 0 || errno == EOPNOTSUPP)
         return 0;
     return errno == ENOSPC ? -ENOMEM : -errno;
+}
+
+int
+amp_arena_back_rows(uint32_t from, uint32_t to, uint32_t cells)
+{
+    uint64_t pieces = (cells + AMP_ROW_CHUNK - 1) / AMP_ROW_CHUNK;
+    for (uint64_t piece = 0; piece < pieces; piece++) {
+        uint64_t rows = amp_arena.header->h_rows + piece * AMP_ROWS * AMP_ROW_PIECE;
+        int failure = amp_arena_back(rows + (uint64_t) from * AMP_ROW_PIECE,
+                                     (uint64_t) (to - from) * AMP_ROW_PIECE);
+        if (failure == 0)
+            failure = amp_arena_back(rows + (uint64_t) (AMP_ROWS - 1) * AMP_ROW_PIECE,
+                                     AMP_ROW_PIECE);
+        if (failure != 0)
+            return failure;
+    }
+    return 0;
 }
 
 /* The largest file that the process may make: the kernel counts a memfd as one, and ends by SIGXFSZ

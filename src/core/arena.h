@@ -35,6 +35,7 @@
 #define AMP_ROSTER_SLOT 512u
 #define AMP_CELL_SIZE 512u
 #define AMP_ROW_CHUNK 512u /* cells for which a member has one 64-byte piece of bits */
+#define AMP_ROW_PIECE (AMP_ROW_CHUNK / 8)
 
 #define AMP_RECENT_LENGTHS 16u
 #define AMP_RECENT_EACH 8u
@@ -126,5 +127,9 @@ uint64_t amp_arena_used(void);
 
 /* Sees to it that the bytes from `offset` on have memory: 0 or a negative errno. */
 int amp_arena_back(uint64_t offset, uint64_t length);
+
+/* The same for the bits that say who of the members `from` to `to` - 1 holds which of the cells
+   below `cells`, and which of those carry others. */
+int amp_arena_back_rows(uint32_t from, uint32_t to, uint32_t cells);
 
 #endif

@@ -11,6 +11,7 @@
 #define GENERATION(state) ((uint32_t) ((state) >> 16))
 #define PHASE(state) ((enum amp_cell_phase) ((state) & 0xff))
 #define CELLS_AT_ONCE 64 /* backed by the kernel in one call */
+#define ROWS_AHEAD 8u    /* of members that come while the cells of a piece are new */
 #define CARRIERS AMP_MEMBERS_MAX /* the row behind the members': objects that may carry others */
 
 #define RECENT_MAX (sizeof((struct amp_header *) 0)->h_recent_cells / sizeof(uint32_t))
@@ -23,7 +24,7 @@ static inline _Atomic uint64_t *
 bits_word(uint32_t member, uint32_t cell)
 {
     uint64_t piece = (uint64_t) (cell / AMP_ROW_CHUNK) * AMP_ROWS + member;
-    _Atomic uint64_t *bits = amp_at(amp_arena.header->h_rows + piece * (AMP_ROW_CHUNK / 8));
+    _Atomic uint64_t *bits = amp_at(amp_arena.header->h_rows + piece * AMP_ROW_PIECE);
     return &bits[cell % AMP_ROW_CHUNK / 64];
 }
 
@@ -172,6 +173,9 @@ find_free(struct amp_header *h, uint32_t *index)
     if (top >= h->h_cells_backed) {
         int failure = amp_arena_back(h->h_cells + (uint64_t) h->h_cells_backed * AMP_CELL_SIZE,
                                      CELLS_AT_ONCE * AMP_CELL_SIZE);
+        if (failure == 0 && h->h_cells_backed % AMP_ROW_CHUNK == 0)
+            failure = amp_arena_back_rows(0, amp_members_top() + ROWS_AHEAD,
+                                          h->h_cells_backed + AMP_ROW_CHUNK);
         if (failure != 0)
             return failure;
         h->h_cells_backed += CELLS_AT_ONCE;

@@ -35,6 +35,9 @@ find_free(struct amp_header *h, uint32_t *index)
         return -EUSERS;
     if (top % BACKED_AT_ONCE == 0) {
         int failure = amp_arena_back(h->h_roster + (uint64_t) top * AMP_ROSTER_SLOT, AMP_PAGE);
+        if (failure == 0)
+            failure = amp_arena_back_rows(top, top + BACKED_AT_ONCE,
+                                          atomic_load(&h->h_cells_top) + 1);
         if (failure != 0)
             return failure;
     }
