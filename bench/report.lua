@@ -24,8 +24,8 @@ local subjects = {"luamp", "floor", "python"}
 The figures. `unit` is what all programs of the figure print; of "/s" more is better, else less.
 `repeats` is the count that luamp's, the floor's and Python's program gets: a measurement should
 take some tenths of a second. `arguments` follow the count. A figure's programs have its name, or
-the one that `program` says; `floor` and `floor_arguments` are for a floor that differs. False: there
-is none.
+the one that `program` says; `floor` and `floor_arguments` are for a floor that differs. Where
+`floor` or `python` is false, the figure has none.
 ]]
 local figures = {
     {"start", "interpreter: start and end", "µs", {100, 100, 30}, commands = true},
@@ -94,7 +94,7 @@ local function file_exists(name)
 end
 
 --[[
-What is measured, as shell commands.
+What is measured, as shell commands; nil where there is nothing to run.
 ]]
 
 local function lua_command(program, ...)
@@ -102,7 +102,8 @@ local function lua_command(program, ...)
 end
 
 local function floor_command(program, ...)
-    return table.concat({quote(floors .. "/" .. program), ...}, " ")
+    local path = floors .. "/" .. program
+    return file_exists(path) and table.concat({quote(path), ...}, " ") or nil
 end
 
 -- The start of an interpreter is measured by a program in C, and its floor is plain Lua.
@@ -128,9 +129,8 @@ function command_of.floor(figure, count)
     elseif figure.name == "codec" then
         return file_exists(floors .. "/in_lua.so") and lua_command("table_copy", count) or nil
     end
-    local program = figure.floor or figure.program or figure.name
-    return file_exists(floors .. "/" .. program) and
-        floor_command(program, count, figure.floor_arguments or figure.arguments) or nil
+    return floor_command(figure.floor or figure.program or figure.name, count,
+        figure.floor_arguments or figure.arguments)
 end
 
 function command_of.python(figure, count)
