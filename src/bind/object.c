@@ -100,6 +100,10 @@ luampO_arrived(lua_State *L, struct luampO_arrival *arrival)
 static void
 let_go(lua_State *L, struct luampO_object *object)
 {
+    if (object->attached) {
+        object->class->detach(object);
+        object->attached = NULL;
+    }
     if (object->cell == NULL)
         return;
     object->cell = NULL;
@@ -525,16 +529,30 @@ luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **wh
     return 1;
 }
 
+/* The class with this id. Its module may not have been needed here so far. */
+static const struct luampO_class *
+known_class(lua_State *L, uint32_t id)
+{
+    static const char *const modules[] = {"luamp.sync", "luamp.ipc"};
+    for (size_t i = 0; i < sizeof modules / sizeof *modules && luampO_classes[id] == NULL; i++) {
+        lua_getglobal(L, "require");
+        lua_pushstring(L, modules[i]);
+        lua_call(L, 1, 0);
+    }
+    return luampO_classes[id];
+}
+
 int
 luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
 {
     if (wire->kind == LUAMPB_CHILD_WIRE)
         return luampB_child_from_wire(L, wire);
-    if (wire->kind == 0 || wire->kind >= LUAMPO_CLASSES || luampO_classes[wire->kind] == NULL ||
-        wire->ncells != 1)
+    if (wire->kind == 0 || wire->kind >= LUAMPO_CLASSES || wire->ncells != 1)
         return 0;
     luampB_join_family(L);
-    const struct luampO_class *class = luampO_classes[wire->kind];
+    const struct luampO_class *class = known_class(L, wire->kind);
+    if (class == NULL)
+        return 0;
     struct amp_cell *cell = amp_cell_of(wire->cell[0]);
     if (cell == NULL || !is_arriving(wire->cell[0])) /* only what the message says that it carries */
         return 0;
@@ -597,11 +615,10 @@ luampO_holder(const struct amp_lock *lock, char buffer[AMP_NAME_SIZE])
 }
 
 int
-luampO_raise_deadlock(lua_State *L, const struct amp_what *what)
+luampO_raise_deadlock(lua_State *L)
 {
-    enum { EDGES = 16 };
-    struct amp_edge chain[EDGES];
-    unsigned n = amp_roster_deadlock(what, chain, EDGES);
+    const struct amp_edge *chain;
+    unsigned n = amp_roster_last_deadlock(&chain);
     if (n == 1) {
         return luaL_error(L, "deadlock: %s waits for the lock \"%s\", which it holds itself; "
                           "release it first, or use sync.RLock",

@@ -30,6 +30,7 @@ enum luampO_class_id { /* as written in messages */
     LUAMPO_ARRAY,
     LUAMPO_DICT,
     LUAMPO_LIST,
+    LUAMPO_SHARED_MEMORY,
     LUAMPO_CLASSES,
 };
 
@@ -48,6 +49,8 @@ struct luampO_class {
     void (*describe)(lua_State *L, struct luampO_object *object, luaL_Buffer *text);
     /* Why the object cannot be sent, or NULL. */
     const char *(*stays)(struct luampO_object *object);
+    /* Frees what is in `attached`. Called once, while the cell is still held. */
+    void (*detach)(struct luampO_object *object);
 };
 
 extern const struct luampO_class *luampO_classes[LUAMPO_CLASSES]; /* those that are known, by id */
@@ -56,6 +59,7 @@ struct luampO_object {
     const struct luampO_class *class;
     struct amp_cell *cell; /* NULL once closed */
     amp_handle handle;
+    void *attached;        /* this process's own, of the class; NULL: nothing */
     bool is_part;          /* of another object, which its user value keeps alive: holds nothing itself */
 };
 
@@ -162,8 +166,8 @@ void luampO_push_description(lua_State *L, struct luampO_object *object);
 /* The name of the member that holds a lock, or NULL when nobody does. The buffer is the caller's. */
 const char *luampO_holder(const struct amp_lock *lock, char buffer[AMP_NAME_SIZE]);
 
-/* Raises the deadlock that `what` is part of, telling who waits for whom. */
-int luampO_raise_deadlock(lua_State *L, const struct amp_what *what);
+/* Raises the deadlock for which a wait just gave -EDEADLK, telling who waits for whom. */
+int luampO_raise_deadlock(lua_State *L);
 
 /* The known name most like this one, if it is close enough to be meant; names ends with NULL. */
 const char *luampO_nearest(const char *name, const char *const *names);

@@ -62,7 +62,7 @@ acquire_lock(lua_State *L, struct amp_lock *lock, uint32_t kind, struct amp_cell
     int result;
     LUAMPB_BLOCKING(L, result, amp_lock_acquire(lock, deadline, &what));
     if (result == -EDEADLK)
-        luampO_raise_deadlock(L, &what);
+        luampO_raise_deadlock(L);
     if (result >= 0)
         amp_self.held++;
     else if (result != -ETIMEDOUT)
@@ -92,6 +92,12 @@ acquired(lua_State *L, int result)
 }
 
 static int
+lock_take(lua_State *L, struct luampO_object *object, amp_time deadline)
+{
+    return acquire_lock(L, &object->cell->c_lock0, AMP_LOCK, object->cell, deadline);
+}
+
+static int
 lock_acquire(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &luampB_lock_class);
@@ -103,23 +109,30 @@ lock_acquire(lua_State *L)
         return 1;
     }
     amp_lock_settled();
-    return acquired(L, acquire_lock(L, lock, AMP_LOCK, object->cell, luampB_deadline(L, 2)));
+    return acquired(L, lock_take(L, object, luampB_deadline(L, 2)));
+}
+
+static void
+lock_give(lua_State *L, struct luampO_object *object)
+{
+    struct amp_lock *lock = &object->cell->c_lock0;
+    if (__builtin_expect(!amp_lock_is_mine(lock), 0))
+        not_held(L, "Lock", object->cell->c_name, lock);
+    release_lock(lock);
 }
 
 static int
 lock_release(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &luampB_lock_class);
-    struct amp_lock *lock = &object->cell->c_lock0;
-    if (__builtin_expect(!amp_lock_is_mine(lock), 0))
-        return not_held(L, "Lock", object->cell->c_name, lock);
-    release_lock(lock);
+    lock_give(L, luampO_check(L, 1, &luampB_lock_class));
     return 0;
 }
 
+/* The recursive lock in a cell: an RLock's, a condition's, a value's. */
 static int
-rlock_take(lua_State *L, struct amp_lock *lock, struct amp_cell *cell, amp_time deadline)
+take_recursive(lua_State *L, struct amp_cell *cell, amp_time deadline)
 {
+    struct amp_lock *lock = &cell->c_lock0;
     if (amp_lock_is_mine(lock)) {
         if (lock->l_depth == UINT32_MAX)
             luaL_error(L, "the lock is taken too often by its holder");
@@ -133,7 +146,7 @@ rlock_take(lua_State *L, struct amp_lock *lock, struct amp_cell *cell, amp_time 
 }
 
 static void
-rlock_give(struct amp_lock *lock)
+give_recursive(struct amp_lock *lock)
 {
     if (lock->l_depth > 1)
         lock->l_depth--;
@@ -142,21 +155,31 @@ rlock_give(struct amp_lock *lock)
 }
 
 static int
+rlock_take(lua_State *L, struct luampO_object *object, amp_time deadline)
+{
+    return take_recursive(L, object->cell, deadline);
+}
+
+static void
+rlock_give(lua_State *L, struct luampO_object *object)
+{
+    struct amp_lock *lock = &object->cell->c_lock0;
+    if (!amp_lock_is_mine(lock))
+        not_held(L, "RLock", object->cell->c_name, lock);
+    give_recursive(lock);
+}
+
+static int
 rlock_acquire(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &luampB_rlock_class);
-    amp_time deadline = luampB_deadline(L, 2);
-    return acquired(L, rlock_take(L, &object->cell->c_lock0, object->cell, deadline));
+    return acquired(L, rlock_take(L, object, luampB_deadline(L, 2)));
 }
 
 static int
 rlock_release(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &luampB_rlock_class);
-    struct amp_lock *lock = &object->cell->c_lock0;
-    if (!amp_lock_is_mine(lock))
-        return not_held(L, "RLock", object->cell->c_name, lock);
-    rlock_give(lock);
+    rlock_give(L, luampO_check(L, 1, &luampB_rlock_class));
     return 0;
 }
 
@@ -177,45 +200,73 @@ rlock_locked(lua_State *L)
 }
 
 /* `local _ <close> = l:acquire()`: released at the end of the block, unless the block did it. */
+static void
+lock_drop(lua_State *L, struct luampO_object *object)
+{
+    (void) L;
+    if (amp_lock_is_mine(&object->cell->c_lock0))
+        release_lock(&object->cell->c_lock0);
+}
+
 static int
 lock_close(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &luampB_lock_class);
-    if (amp_lock_is_mine(&object->cell->c_lock0))
-        release_lock(&object->cell->c_lock0);
+    lock_drop(L, luampO_check(L, 1, &luampB_lock_class));
     return 0;
+}
+
+static void
+rlock_drop(lua_State *L, struct luampO_object *object)
+{
+    (void) L;
+    if (amp_lock_is_mine(&object->cell->c_lock0))
+        give_recursive(&object->cell->c_lock0);
 }
 
 static int
 rlock_close(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &luampB_rlock_class);
-    if (amp_lock_is_mine(&object->cell->c_lock0))
-        rlock_give(&object->cell->c_lock0);
+    rlock_drop(L, luampO_check(L, 1, &luampB_rlock_class));
     return 0;
 }
 
-/* with(f, ...): what is below the results of f is the object; its release method does the rest. */
+/* What an acquire of the object's class does, and a release, and the end of a closable variable. */
+struct holding {
+    const struct luampO_class *class;
+    int (*take)(lua_State *L, struct luampO_object *object, amp_time deadline);
+    void (*give)(lua_State *L, struct luampO_object *object);
+    void (*drop)(lua_State *L, struct luampO_object *object); /* if it is held */
+};
+
+static const struct holding *find_holding(const struct luampO_object *object);
+
+/* with(f, ...): what is below the results of f is the object. Its functions are called directly, so
+   that what they raise has the line of the caller. */
 static int
 with_end(lua_State *L, int status, lua_KContext context)
 {
-    (void) context;
-    lua_getfield(L, 1, "release");
-    lua_pushvalue(L, 1);
-    lua_call(L, 1, 0);
-    if (status != LUA_OK && status != LUA_YIELD)
+    const struct holding *holding = (const struct holding *) context;
+    struct luampO_object *object = luampO_check(L, 1, holding->class);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        holding->drop(L, object); /* f may have released it: its own error is the one to tell */
         return lua_error(L);
+    }
+    holding->give(L, object);
     return lua_gettop(L) - 1;
 }
 
 static int
 with(lua_State *L)
 {
+    struct luampO_object *object = luampO_peek(L, 1);
+    const struct holding *holding = object ? find_holding(object) : NULL;
+    if (holding == NULL)
+        return luampO_wrong(L, 1, &luampB_lock_class);
+    luampO_check(L, 1, holding->class);
     luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_getfield(L, 1, "acquire");
-    lua_pushvalue(L, 1);
-    lua_call(L, 1, 0);
-    return with_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, with_end), 0);
+    holding->take(L, object, AMP_FOREVER);
+    lua_KContext context = (lua_KContext) holding;
+    return with_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, context, with_end), context);
 }
 
 static int
@@ -284,36 +335,70 @@ check_semaphore(lua_State *L)
 }
 
 static int
-semaphore_acquire(lua_State *L)
+semaphore_take(lua_State *L, struct luampO_object *object, amp_time deadline)
 {
-    struct luampO_object *object = check_semaphore(L);
     struct amp_semaphore semaphore = amp_semaphore_of(object->cell);
-    amp_time deadline = luampB_deadline(L, 2);
     struct amp_what what = what_for(object);
     int result;
     LUAMPB_BLOCKING(L, result, amp_semaphore_acquire(&semaphore, deadline, &what));
     if (result < 0 && result != -ETIMEDOUT)
         luampB_raise(L, "acquire a semaphore", result);
-    return acquired(L, result);
+    return result;
 }
 
+static void
+semaphore_give(lua_State *L, struct luampO_object *object)
+{
+    struct amp_semaphore semaphore = amp_semaphore_of(object->cell);
+    const char *class = object->class->name, *name = object->cell->c_name;
+    switch (amp_semaphore_release(&semaphore)) {
+    case -EPERM:
+        luaL_error(L, "cannot release %s \"%s\": this thread holds none of its permits", class, name);
+        break;
+    case -EOVERFLOW:
+        luaL_error(L, "cannot release %s \"%s\": it is released more often than it was acquired",
+                   class, name);
+        break;
+    }
+}
+
+static void
+semaphore_drop(lua_State *L, struct luampO_object *object)
+{
+    struct amp_semaphore semaphore = amp_semaphore_of(object->cell);
+    int result = amp_semaphore_release(&semaphore);
+    if (result != 0 && semaphore.held == NULL)
+        luampB_raise(L, "release a semaphore", result);
+    /* of a bounded one: the block released it itself */
+}
+
+static int
+semaphore_acquire(lua_State *L)
+{
+    struct luampO_object *object = check_semaphore(L);
+    return acquired(L, semaphore_take(L, object, luampB_deadline(L, 2)));
+}
+
+/* release([n=1]): all of the permits or, when that is a mistake, none. */
 static int
 semaphore_release(lua_State *L)
 {
     struct luampO_object *object = check_semaphore(L);
-    struct amp_semaphore semaphore = amp_semaphore_of(object->cell);
     lua_Integer n = luaL_optinteger(L, 2, 1);
     luaL_argcheck(L, n >= 1, 2, "at least 1 expected");
-    for (; n > 0; n--) {
-        int result = amp_semaphore_release(&semaphore);
-        const char *class = object->class->name, *name = object->cell->c_name;
-        if (result == -EPERM)
-            return luaL_error(L, "cannot release %s \"%s\": this thread holds none of its permits",
-                              class, name);
-        if (result == -EOVERFLOW)
-            return luaL_error(L, "cannot release %s \"%s\": it is released more often than it was "
-                              "acquired", class, name);
+    if (n > 1) {
+        struct amp_semaphore semaphore = amp_semaphore_of(object->cell);
+        lua_Integer most = (lua_Integer) AMP_PERMITS_MAX - amp_semaphore_value(&semaphore);
+        if (semaphore.held) /* only this thread changes its own count */
+            most = atomic_load_explicit(&semaphore.held[amp_self.member], memory_order_relaxed);
+        if (n > most)
+            return luaL_error(L, "cannot release %I permits of %s \"%s\": %s %I", (LUAI_UACINT) n,
+                              object->class->name, object->cell->c_name,
+                              semaphore.held ? "this thread holds" : "it has room for",
+                              (LUAI_UACINT) most);
     }
+    for (; n > 0; n--)
+        semaphore_give(L, object);
     return 0;
 }
 
@@ -336,11 +421,8 @@ semaphore_locked(lua_State *L)
 static int
 semaphore_close(lua_State *L)
 {
-    struct amp_semaphore semaphore = amp_semaphore_of(check_semaphore(L)->cell);
-    int result = amp_semaphore_release(&semaphore);
-    if (result != 0 && semaphore.held == NULL)
-        luampB_raise(L, "release a semaphore", result);
-    return 0; /* of a bounded one: the block released it itself */
+    semaphore_drop(L, check_semaphore(L));
+    return 0;
 }
 
 static void
@@ -502,44 +584,54 @@ condition_lock(const struct luampO_object *condition)
 }
 
 static int
-condition_acquire(lua_State *L)
+condition_take(lua_State *L, struct luampO_object *object, amp_time deadline)
 {
-    struct luampO_object *object = luampO_check(L, 1, &condition_class);
     struct amp_cell *cell = condition_lock(object);
-    amp_time deadline = luampB_deadline(L, 2);
-    int result = amp_cell_kind(cell) == AMP_RLOCK
-                     ? rlock_take(L, &cell->c_lock0, cell, deadline)
-                     : acquire_lock(L, &cell->c_lock0, AMP_LOCK, cell, deadline);
-    return acquired(L, result);
+    if (amp_cell_kind(cell) == AMP_RLOCK)
+        return take_recursive(L, cell, deadline);
+    return acquire_lock(L, &cell->c_lock0, AMP_LOCK, cell, deadline);
 }
 
 static void
-condition_give(struct amp_cell *lock)
+condition_drop(lua_State *L, struct luampO_object *object)
 {
+    (void) L;
+    struct amp_cell *lock = condition_lock(object);
+    if (!amp_lock_is_mine(&lock->c_lock0))
+        return;
     if (amp_cell_kind(lock) == AMP_RLOCK)
-        rlock_give(&lock->c_lock0);
+        give_recursive(&lock->c_lock0);
     else
         release_lock(&lock->c_lock0);
+}
+
+static void
+condition_give(lua_State *L, struct luampO_object *object)
+{
+    struct amp_lock *lock = &condition_lock(object)->c_lock0;
+    if (!amp_lock_is_mine(lock))
+        not_held(L, "Condition", object->cell->c_name, lock);
+    condition_drop(L, object);
+}
+
+static int
+condition_acquire(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &condition_class);
+    return acquired(L, condition_take(L, object, luampB_deadline(L, 2)));
 }
 
 static int
 condition_release(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &condition_class);
-    struct amp_cell *cell = condition_lock(object);
-    if (!amp_lock_is_mine(&cell->c_lock0))
-        return not_held(L, "Condition", object->cell->c_name, &cell->c_lock0);
-    condition_give(cell);
+    condition_give(L, luampO_check(L, 1, &condition_class));
     return 0;
 }
 
 static int
 condition_close(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &condition_class);
-    struct amp_cell *cell = condition_lock(object);
-    if (amp_lock_is_mine(&cell->c_lock0))
-        condition_give(cell);
+    condition_drop(L, luampO_check(L, 1, &condition_class));
     return 0;
 }
 
@@ -591,16 +683,17 @@ take_again(lua_State *L, struct amp_cell *lock, uint32_t depth, bool raised)
     return raised;
 }
 
-static int
-condition_wait(lua_State *L)
+/* Waits for a notification until the deadline: true when it came. The lock is held before and
+   afterwards, also when a handler raises. */
+static bool
+wait_for_call(lua_State *L, amp_time deadline)
 {
     struct luampO_object *object = check_condition_held(L, "wait for");
     struct amp_cell *lock = condition_lock(object);
-    amp_time deadline = luampB_timeout(L, 2);
     luaL_checkstack(L, 4, NULL);
     struct amp_ticket *ticket;
     if (amp_condition_enlist(object->cell, &ticket) != 0)
-        return luaL_error(L, "too many waits within handlers of signals");
+        luaL_error(L, "too many waits within handlers of signals");
     uint32_t depth = lock->c_lock0.l_depth;
     release_lock(&lock->c_lock0);
     struct amp_what what = what_for(object);
@@ -609,8 +702,15 @@ condition_wait(lua_State *L)
     if (raised && called)
         amp_condition_notify(object->cell, 1); /* nothing is taken by a wait that is ended */
     if (take_again(L, lock, depth, raised))
-        return lua_error(L);
-    if (!called)
+        lua_error(L);
+    return called;
+}
+
+static int
+condition_wait(lua_State *L)
+{
+    luampO_check(L, 1, &condition_class);
+    if (!wait_for_call(L, luampB_timeout(L, 2)))
         return luampB_refuse(L, "timeout");
     lua_pushboolean(L, 1);
     return 1;
@@ -627,16 +727,9 @@ condition_wait_for(lua_State *L)
         lua_settop(L, 2);
         lua_pushvalue(L, 2);
         lua_call(L, 0, 1);
-        amp_time now = deadline == AMP_FOREVER ? 0 : amp_now();
-        if (lua_toboolean(L, -1) || (deadline != AMP_FOREVER && now >= deadline))
+        if (lua_toboolean(L, -1) || (deadline != AMP_FOREVER && amp_now() >= deadline))
             return 1;
-        lua_pushcfunction(L, condition_wait);
-        lua_pushvalue(L, 1);
-        if (deadline == AMP_FOREVER)
-            lua_pushnil(L);
-        else
-            lua_pushnumber(L, (lua_Number) (deadline - now) / AMP_SECOND);
-        lua_call(L, 2, 0);
+        wait_for_call(L, deadline);
     }
 }
 
@@ -876,6 +969,23 @@ static const struct luampO_class barrier_class = {
 /*
  * The module.
  */
+
+static const struct holding *
+find_holding(const struct luampO_object *object)
+{
+    static const struct holding holdings[] = {
+        {&luampB_lock_class, lock_take, lock_give, lock_drop},
+        {&luampB_rlock_class, rlock_take, rlock_give, rlock_drop},
+        {&semaphore_class, semaphore_take, semaphore_give, semaphore_drop},
+        {&bounded_class, semaphore_take, semaphore_give, semaphore_drop},
+        {&condition_class, condition_take, condition_give, condition_drop},
+    };
+    for (size_t i = 0; i < sizeof holdings / sizeof *holdings; i++) {
+        if (holdings[i].class == object->class)
+            return &holdings[i];
+    }
+    return NULL;
+}
 
 static const luaL_Reg functions[] = {
     {"Lock", new_lock},           {"RLock", new_rlock},

@@ -4,6 +4,7 @@
 #include "roster.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -311,10 +312,10 @@ amp_tickets_each(uint32_t cell, void (*visit)(struct amp_ticket *ticket, void *a
 
 /* The chain from `what`: how many edges until it comes back to us, or 0. */
 static unsigned
-follow(const struct amp_what *what, struct amp_edge *chain, unsigned max)
+follow(const struct amp_what *what, struct amp_edge *chain)
 {
     struct amp_edge edge = {.member = amp_self.member, .what = *what};
-    for (unsigned n = 0; n < max; n++) {
+    for (unsigned n = 0; n < AMP_CYCLE_MAX; n++) {
         if (edge.what.lock == 0)
             return 0;
         uint32_t owner = amp_lock_owner(amp_at(edge.what.lock));
@@ -332,18 +333,17 @@ follow(const struct amp_what *what, struct amp_edge *chain, unsigned max)
 }
 
 unsigned
-amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain, unsigned max)
+amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain)
 {
     if (amp_self.member == AMP_NOBODY)
         return 0;
-    unsigned length = follow(what, chain, max);
+    unsigned length = follow(what, chain);
     if (length == 0)
         return 0;
-    /* Every one in the cycle sleeps, so a cycle that stands a second look, with the same
-       waits since the same times, is real. */
-    struct amp_edge again[AMP_MEMBERS_MAX > 64 ? 64 : AMP_MEMBERS_MAX];
-    unsigned room = max < sizeof again / sizeof *again ? max : sizeof again / sizeof *again;
-    if (follow(what, again, room) != length)
+    /* Every one in the cycle sleeps, so a cycle that stands a second look, with the same waits
+       since the same times, is real. */
+    struct amp_edge again[AMP_CYCLE_MAX];
+    if (follow(what, again) != length)
         return 0;
     for (unsigned i = 0; i < length; i++) {
         if (again[i].member != chain[i].member || again[i].what.lock != chain[i].what.lock ||
@@ -353,17 +353,37 @@ amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain, unsigne
     return length;
 }
 
+/* Not in the thread's own storage: a library that is loaded late has little of that. */
+struct cycle {
+    struct amp_edge chain[AMP_CYCLE_MAX];
+    unsigned length;
+};
+static __thread struct cycle *last_deadlock;
+
+unsigned
+amp_roster_last_deadlock(const struct amp_edge **chain)
+{
+    *chain = last_deadlock ? last_deadlock->chain : NULL;
+    return last_deadlock ? last_deadlock->length : 0;
+}
+
 static int
 look_around(const struct amp_what *what)
 {
     if (amp_arena.base == NULL)
         return 0;
     amp_roster_sweep();
-    struct amp_edge chain[64];
-    if (what->lock != 0 && amp_now() - what->since >= AMP_SUSPICION &&
-        amp_roster_deadlock(what, chain, 64) > 0)
-        return -EDEADLK;
-    return 0;
+    if (what->lock == 0 || amp_now() - what->since < AMP_SUSPICION)
+        return 0;
+    if (last_deadlock == NULL)
+        last_deadlock = calloc(1, sizeof *last_deadlock);
+    if (last_deadlock == NULL)
+        return 0;
+    unsigned length = amp_roster_deadlock(what, last_deadlock->chain);
+    if (length == 0)
+        return 0;
+    last_deadlock->length = length;
+    return -EDEADLK;
 }
 
 void

@@ -146,9 +146,15 @@ struct amp_edge {
     uint32_t holder;
 };
 
+#define AMP_CYCLE_MAX 64
+
 /* Follows the chain from the calling thread, which waits as `what` says: the number of edges of a
-   cycle that comes back to it, or 0. The edges stand in chain[], at most `max` of them. */
-unsigned amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain, unsigned max);
+   cycle that comes back to it, at most AMP_CYCLE_MAX, or 0. */
+unsigned amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain);
+
+/* The cycle for which a wait of the calling thread last gave -EDEADLK: its members may have gone
+   their ways since. */
+unsigned amp_roster_last_deadlock(const struct amp_edge **chain);
 
 /* A ticket of the calling thread that is not in use, or NULL when all are. */
 struct amp_ticket *amp_ticket_free(void);

@@ -24,6 +24,8 @@ local source = os.getenv "top_srcdir" or "."
 local build = os.getenv "top_builddir"
 local filter = arg[1] or ""
 
+local compiler = os.getenv "CC" or "cc"
+
 local LIMIT = 30 -- seconds for one example
 
 local function quoted(s)
@@ -119,7 +121,7 @@ local function compiler_is_missing()
         return "there is no pkg-config"
     elseif not os.execute("ls " .. quoted(build) .. "/.libs/libluamp.* >/dev/null 2>&1") then
         return "the library is not built"
-    elseif not os.execute("command -v " .. (os.getenv "CC" or "cc") .. " >/dev/null") then
+    elseif not os.execute("command -v " .. compiler:match "%S+" .. " >/dev/null") then
         return "there is no compiler"
     end
 end
@@ -159,10 +161,10 @@ function runners.c(block)
     write(scratch .. "/build.sh", ([[
 set -e
 build=%s
-cc -Wall -Wextra -I%s/src -L$build/.libs example.c -o example \
+%s -Wall -Wextra -Werror -I%s/src -L$build/.libs example.c -o example \
     $(PKG_CONFIG_PATH=$build pkg-config --cflags --libs luamp)
 LD_LIBRARY_PATH=$build/.libs exec ./example
-]]):format(quoted(build), quoted(source)):gsub("\ncc ", "\n" .. (os.getenv "CC" or "cc") .. " ", 1))
+]]):format(quoted(build), compiler, quoted(source)))
     return run("example.c", block.text, "sh " .. scratch .. "/build.sh")
 end
 
