@@ -371,14 +371,12 @@ end
 
 -- Results of tasks --------------------------------------------------------------------------------------
 
-local function report(what, text)
-  io.stderr:write(what, ": ", text, "\n")
-end
-
 local function run_callback(f, ...)
   if f == nil then return end
-  local ok, message = xpcall(f, debug.traceback, ...)
-  if not ok then report("error in a pool's callback", message) end
+  local ok, message = xpcall(f, processes.traceback, ...)
+  if ok then return end
+  if processes.is_interrupt(message) then error(message, 0) end
+  processes.report("error in a pool's callback: " .. message .. "\n")
 end
 
 local function new_result(pool, callback, error_callback)
@@ -558,6 +556,7 @@ local function map_async(self, f, list, given, callback, error_callback, spread,
       local ok, chunk, length, first = pcall(next_chunk)
       if not ok then -- the caller's iterator failed
         over = true
+        if processes.is_interrupt(chunk) then error(chunk, 0) end
         errors[n + 1] = {chunk, describe_error(chunk), ""}
       elseif chunk == nil then
         over = true
@@ -609,12 +608,16 @@ local function imap(self, f, list, given, ordered, method)
   check_list(list, method, 3)
   local next_chunk = chunks_of(list, chunk_size(self, list, given, 1, 3))
   local most = READ_AHEAD * self.size
-  local ready, arrived, first_arrived = {}, {}, 1
+  local ready = {} -- item -> what came of it
+  local arrived, first_arrived, last_arrived = {}, 1, 0 -- items, as they came; not needed in order
   local given_out, n, held, over = 0, 0, 0, false
 
   local function came(item, value)
     ready[item] = value
-    arrived[#arrived + 1] = item
+    if not ordered then
+      last_arrived = last_arrived + 1
+      arrived[last_arrived] = item
+    end
   end
 
   local function feed()
@@ -658,14 +661,13 @@ local function imap(self, f, list, given, ordered, method)
       item = given_out
       pump_until(self, function() return ready[item] ~= nil end)
     else
-      pump_until(self, function() return arrived[first_arrived] ~= nil end)
+      pump_until(self, function() return first_arrived <= last_arrived end)
       item = arrived[first_arrived]
       arrived[first_arrived] = nil
       first_arrived = first_arrived + 1
     end
     local one = ready[item]
     ready[item] = nil
-    if ordered then arrived = {} end
     one.read()
     if one.failed then
       raise{value = one.failed[1], text = one.failed[2], traceback = one.failed[3], item = item}

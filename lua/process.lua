@@ -66,19 +66,22 @@ local function wait_for(self, timeout)
   return true
 end
 
-local function check_open(self, method)
+-- The process that a method was called with; raises at the method's caller. `depth`: functions between the
+-- method and this one.
+local function check_open(self, method, depth)
+  local level = 3 + (depth or 0)
   local s = type(self) == "table" and rawget(self, "_process")
   if not s then
-    error(("'%s' wants a process to its left; call it with a colon: p:%s(...)"):format(method, method), 3)
+    error(("'%s' wants a process to its left; call it with a colon: p:%s(...)"):format(method, method), level)
   end
   if s.closed then
-    error(('process "%s" is closed'):format(s.name), 3)
+    error(('process "%s" is closed'):format(s.name), level)
   end
   return s
 end
 
 local function check_started(self, method)
-  local s = check_open(self, method)
+  local s = check_open(self, method, 1)
   if s.child == nil then
     if self == current then
       error("a process cannot " .. method .. " itself", 3)
@@ -165,7 +168,7 @@ end
 local function construct(class, ...)
   local numbers, name = next_name()
   local self = setmetatable({
-    _process = {name = name, identity = numbers, daemon = is_daemon},
+    _process = {name = name, identity = numbers, daemon = is_daemon and not is_worker},
   }, class)
   class.init(self, ...)
   return self
@@ -238,6 +241,7 @@ end
 
 -- The message handler of a process: the error, a hint where there is one, the traceback.
 local function traceback(e)
+  if native.is_interrupt(e) then return e end
   local message = e
   if type(e) ~= "string" and type(e) ~= "number" then
     local mt = getmetatable(e)
@@ -277,7 +281,9 @@ local function finish(status, at_once)
       native.signal(p._process.child, 9)
     end
     while children[1] do
-      wait_for(children[1])
+      local child = children[1]
+      wait_for(child)
+      native.end_orphans(child._process.child)
     end
     return status
   end
@@ -293,6 +299,7 @@ local function finish(status, at_once)
     local f = table.remove(exit_functions)
     local ok, message = xpcall(f, traceback)
     if not ok then
+      if native.is_interrupt(message) then error(message, 0) end
       native.report(("%s: error in a function given to process.atexit:\n%s\n"):format(
                       current._process.name, message))
       if status == 0 then status = 1 end
@@ -374,6 +381,9 @@ function Process:send_signal(signal)
   local s = check_started(self, "send_signal")
   if math.type(signal) ~= "integer" then
     error("send_signal takes the number of a signal, like signal.SIGUSR1", 2)
+  end
+  if not native.is_signal(signal) then
+    error(("there is no signal %d"):format(signal), 2)
   end
   if not s.ended then
     native.signal(s.child, signal)

@@ -3,7 +3,7 @@
  *
  * The only encoder of luamp.  Queues, pipes, shared dicts, pools and threads all send what
  * luampC_encode() writes and read it with luampC_decode().  What a message can hold, and how its
- * bytes are laid out, is told at the top of codec.c.
+ * bytes are laid out, is told in codec_format.h.
  *
  * A message that is one nil, boolean, number or string can also be written by
  * luampC_write_scalar() straight into memory that the caller has reserved: its size is known

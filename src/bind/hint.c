@@ -48,9 +48,12 @@ quoted_name(const char *message, const char *word, char *name, size_t size)
     return true;
 }
 
+/* The method of any class that is nearest to the name. */
 static bool
 hint_method(lua_State *L, const char *name)
 {
+    unsigned best = LUAMPO_TOO_FAR(name);
+    const char *found = NULL, *meant;
     for (int i = 1; i < LUAMPO_CLASSES; i++) {
         const struct luampO_class *class = luampO_classes[i];
         if (class == NULL)
@@ -60,20 +63,14 @@ hint_method(lua_State *L, const char *name)
         for (const luaL_Reg *m = class->methods; m->name && n < 39; m++)
             known[n++] = m->name;
         known[n] = NULL;
-        const char *meant = luampO_nearest(name, known);
-        if (meant && strcmp(meant, name) != 0) {
-            lua_pushfstring(L, "hint: %s.%s has '%s'", class->module, class->name, meant);
-            return true;
-        }
+        if ((meant = luampO_nearer(name, known, &best)) != NULL)
+            found = lua_pushfstring(L, "hint: %s.%s has '%s'", class->module, class->name, meant);
     }
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        const char *meant = luampO_nearest(name, tables[i].names);
-        if (meant && strcmp(meant, name) != 0) {
-            lua_pushfstring(L, "hint: %s has '%s'", tables[i].class, meant);
-            return true;
-        }
+        if ((meant = luampO_nearer(name, tables[i].names, &best)) != NULL)
+            found = lua_pushfstring(L, "hint: %s has '%s'", tables[i].class, meant);
     }
-    return false;
+    return found != NULL && best > 0; /* 0: it is a method, of something else than was called */
 }
 
 /* A field of a module: `sync.Lok`. */

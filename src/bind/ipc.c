@@ -13,7 +13,13 @@
 #include "core/watch.h"
 #include "core/word.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 static const struct luampO_class queue_class, joinable_class, simple_class, connection_class;
 
@@ -207,7 +213,8 @@ queue_put_many(lua_State *L)
     for (lua_Integer i = 1; i <= n; i++) {
         lua_settop(L, 3);
         if (lua_geti(L, 2, i) == LUA_TNIL)
-            return no_message(L, 4);
+            return luaL_error(L, "list[%I] is nil, which is not a message; what stands before it was "
+                              "put", (LUAI_UACINT) i);
         lua_pushfstring(L, "list[%I]", i);
         struct luampB_outgoing out;
         luampB_encode(L, 4, lua_tostring(L, 5), &out);
@@ -489,15 +496,173 @@ connection_send_bytes(lua_State *L)
         from = 1;
     if (to > (lua_Integer) length)
         to = (lua_Integer) length;
+    if (from > to)
+        from = 1, to = 0;
     struct luampB_outgoing out = {
         .keeps = true,
         .message = {
             .bytes = (const unsigned char *) bytes + from - 1,
-            .length = from <= to ? (size_t) (to - from + 1) : 0,
+            .length = (size_t) (to - from + 1),
         },
     };
     struct amp_what what = what_for(object);
     return sent(L, luampB_send(L, queue, &out, AMP_FOREVER, &what));
+}
+
+/*
+ * A connection as a descriptor. Those who send know nothing of descriptors: they change a word. A
+ * thread of this process sleeps on the word and makes a descriptor readable, and unreadable again
+ * when somebody has taken the last message; it is there from the first fileno() until the
+ * connection is closed or garbage. It is plain C with all signals blocked, takes no lock of the
+ * arena and allocates nothing, so a fork beside it is harmless. The child has no such thread: what
+ * it inherited it drops, and its own fileno() makes another descriptor of the same number.
+ *
+ * What is shown is always decided under the mutex, from the queue as it is then. So a receive,
+ * which shows anew behind itself, leaves no message of the past to be polled.
+ */
+struct sentry {
+    pid_t process;         /* whose it is */
+    int descriptor;        /* an eventfd: 1 while a receive would not wait */
+    bool is_shown;         /* under the mutex */
+    amp_handle handle;     /* of the queue; the connection keeps it alive */
+    struct amp_cell *queue;
+    amp_word stop;
+    pthread_mutex_t mutex;
+    pthread_t thread;
+};
+
+/* Shows whether a receive would not wait. */
+static bool
+show_readiness(struct sentry *sentry)
+{
+    pthread_mutex_lock(&sentry->mutex);
+    bool is_ready = amp_ring_is_ready(sentry->queue);
+    uint64_t count = 1;
+    ssize_t done = 0;
+    if (is_ready && !sentry->is_shown)
+        done = write(sentry->descriptor, &count, sizeof count);
+    else if (!is_ready && sentry->is_shown)
+        done = read(sentry->descriptor, &count, sizeof count);
+    (void) done; /* neither can fail but by what the script did to the descriptor */
+    sentry->is_shown = is_ready;
+    pthread_mutex_unlock(&sentry->mutex);
+    return is_ready;
+}
+
+/* Sets the flag on the word of which the next change may matter. False: look again. */
+static bool
+prepare_sentry(struct sentry *sentry, amp_word **word, uint32_t *value)
+{
+    uint32_t taken = atomic_load(&sentry->queue->q_taken);
+    if (!show_readiness(sentry)) {
+        *word = &sentry->queue->q_published;
+        return amp_ring_prepare_wait(sentry->queue, value);
+    }
+    *word = &sentry->queue->q_taken;
+    *value = taken | AMP_SLEEPER;
+    return taken == *value || atomic_compare_exchange_strong(*word, &taken, *value);
+}
+
+static void *
+stand_sentry(void *argument)
+{
+    struct sentry *sentry = argument;
+    struct amp_what what = {.uninterruptible = true};
+    amp_thread_enter();
+    /* At the end of the process the object may be gone before this thread: then touch nothing. */
+    while (!atomic_load(&sentry->stop) && amp_cell_of(sentry->handle) == sentry->queue) {
+        amp_word *words[2] = {NULL, &sentry->stop};
+        uint32_t values[2] = {0, 0};
+        if (prepare_sentry(sentry, &words[0], &values[0]))
+            amp_wait_many(words, values, 2, AMP_FOREVER, &what);
+    }
+    return NULL;
+}
+
+/* Starts the thread: 0 or a negative errno. */
+static int
+post_sentry(struct sentry *sentry)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failure = pthread_create(&sentry->thread, NULL, stand_sentry, sentry);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return -failure;
+}
+
+/* A descriptor that the sentry can show by, with the number of the parent's if there was one. */
+static int
+open_sentry(int inherited)
+{
+    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (descriptor < 0)
+        return -errno;
+    if (inherited < 0)
+        return descriptor;
+    dup3(descriptor, inherited, O_CLOEXEC);
+    close(descriptor);
+    return inherited;
+}
+
+static void
+connection_detach(struct luampO_object *object)
+{
+    struct sentry *sentry = object->attached;
+    if (sentry->process == getpid()) {
+        atomic_store(&sentry->stop, 1);
+        amp_futex.wake(&sentry->stop, AMP_WAKE_ALL);
+        pthread_join(sentry->thread, NULL);
+        pthread_mutex_destroy(&sentry->mutex);
+    }
+    close(sentry->descriptor);
+    free(sentry);
+}
+
+/* The connection's sentry, which may be made now: 0 or a negative errno. */
+static int
+get_sentry(struct luampO_object *object, struct sentry **result)
+{
+    struct sentry *old = object->attached;
+    if (old && old->process == getpid()) {
+        *result = old;
+        return 0;
+    }
+    struct sentry *sentry = calloc(1, sizeof *sentry);
+    if (sentry == NULL)
+        return -ENOMEM;
+    sentry->process = getpid();
+    sentry->handle = object->cell->p_in;
+    sentry->queue = queue_of(sentry->handle);
+    pthread_mutex_init(&sentry->mutex, NULL);
+    int failure = sentry->descriptor = open_sentry(old ? old->descriptor : -1);
+    if (failure >= 0)
+        failure = post_sentry(sentry);
+    if (failure < 0) {
+        if (sentry->descriptor >= 0 && old == NULL)
+            close(sentry->descriptor);
+        free(sentry);
+        return failure;
+    }
+    free(old);
+    object->attached = sentry;
+    *result = sentry;
+    return 0;
+}
+
+/* fileno(): a descriptor to poll, never to read. */
+static int
+connection_fileno(lua_State *L)
+{
+    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct sentry *sentry;
+    incoming(L, object);
+    int failure = get_sentry(object, &sentry);
+    if (failure != 0)
+        return luampB_raise(L, "make a descriptor of a connection", failure);
+    show_readiness(sentry);
+    lua_pushinteger(L, sentry->descriptor);
+    return 1;
 }
 
 static int
@@ -507,6 +672,9 @@ take(lua_State *L, struct luampO_object *object, struct amp_message *message)
     struct amp_what what = what_for(object);
     int result;
     LUAMPB_BLOCKING(L, result, amp_ring_take(queue, AMP_FOREVER, &what, message));
+    struct sentry *sentry = object->attached;
+    if (sentry && sentry->process == getpid())
+        show_readiness(sentry);
     return result;
 }
 
@@ -576,7 +744,9 @@ connection_poll(lua_State *L)
     struct amp_what what = what_for(object);
     for (;;) {
         uint32_t word;
-        if (!amp_ring_prepare_wait(queue, &word) && amp_ring_is_ready(queue)) {
+        if (!amp_ring_prepare_wait(queue, &word)) {
+            if (!amp_ring_is_ready(queue))
+                continue; /* a message came, and another reader has taken it */
             lua_pushboolean(L, 1);
             return 1;
         }
@@ -638,6 +808,7 @@ static const luaL_Reg connection_methods[] = {
     {"send_bytes", connection_send_bytes},
     {"recv_bytes", connection_recv_bytes},
     {"poll", connection_poll},
+    {"fileno", connection_fileno},
     {"close", connection_close},
     {NULL, NULL},
 };
@@ -651,6 +822,7 @@ static const struct luampO_class connection_class = {
     .metamethods = connection_metamethods,
     .own_index = connection_index,
     .describe = describe_connection,
+    .detach = connection_detach,
 };
 
 /* A queue that belongs to the ends: the maker holds it until they do. */
@@ -720,7 +892,8 @@ add_awaited(lua_State *L, int index, struct awaited *awaited)
             luaL_error(L, "ipc.wait cannot wait for a %s", object->class->name);
         return;
     }
-    if (lua_isinteger(L, index) && lua_tointeger(L, index) >= 0) {
+    if (lua_isinteger(L, index) && lua_tointeger(L, index) >= 0 &&
+        lua_tointeger(L, index) <= INT_MAX) {
         awaited->descriptor = (int) lua_tointeger(L, index);
         return;
     }
@@ -797,7 +970,7 @@ sleep_once(const struct awaited *all, int n, struct pollfd *polls, amp_time dead
 }
 
 static bool
-look_at(const struct awaited *all, int n, bool *is_ready)
+look_at(lua_State *L, const struct awaited *all, int n, bool *is_ready)
 {
     bool any = false;
     for (int i = 0; i < n; i++) {
@@ -805,6 +978,8 @@ look_at(const struct awaited *all, int n, bool *is_ready)
             struct pollfd poll = {.fd = all[i].descriptor, .events = POLLIN};
             struct amp_what what = {.kind = AMP_SELECTING};
             is_ready[i] = amp_wait_descriptors(&poll, 1, AMP_AT_ONCE, &what) > 0;
+            if (poll.revents & POLLNVAL)
+                luaL_error(L, "ipc.wait: descriptor %d is not open", all[i].descriptor);
         } else {
             is_ready[i] = is_word_ready(&all[i]);
         }
@@ -832,7 +1007,7 @@ ipc_wait(lua_State *L)
         lua_settop(L, 2);
     }
     struct amp_what what = {.kind = AMP_SELECTING};
-    while (!look_at(all, (int) n, is_ready)) {
+    while (!look_at(L, all, (int) n, is_ready)) {
         int result = -ETIMEDOUT;
         if (deadline != AMP_AT_ONCE && n > 0)
             LUAMPB_BLOCKING(L, result, sleep_once(all, (int) n, polls, deadline, &what));

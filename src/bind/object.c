@@ -285,44 +285,56 @@ luampO_push_part(lua_State *L, const struct luampO_class *class, int whole)
  * Arguments and names.
  */
 
-/* Edit distance (Levenshtein), up to a few. */
+/* Letters to change, add, drop or swap with their neighbours (the distance of optimal string
+   alignment); a letter's case does not count. */
 static unsigned
 distance(const char *a, const char *b)
 {
     enum { LONGEST = 40 };
-    unsigned row[LONGEST + 1];
+    unsigned rows[3][LONGEST + 1];
     size_t n = strlen(b);
     if (strlen(a) > LONGEST || n > LONGEST)
         return LONGEST;
     for (size_t j = 0; j <= n; j++)
-        row[j] = (unsigned) j;
+        rows[0][j] = (unsigned) j;
     for (size_t i = 1; a[i - 1]; i++) {
-        unsigned diagonal = row[0];
+        unsigned *row = rows[i % 3], *before = rows[(i + 2) % 3];
         row[0] = (unsigned) i;
         for (size_t j = 1; j <= n; j++) {
-            unsigned change = diagonal + (tolower((unsigned char) a[i - 1]) !=
-                                          tolower((unsigned char) b[j - 1]));
-            diagonal = row[j];
-            unsigned least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            row[j] = change < least ? change : least;
+            int x = tolower((unsigned char) a[i - 1]), y = tolower((unsigned char) b[j - 1]);
+            unsigned least = before[j - 1] + (x != y);
+            if (before[j] + 1 < least)
+                least = before[j] + 1;
+            if (row[j - 1] + 1 < least)
+                least = row[j - 1] + 1;
+            if (i > 1 && j > 1 && x == tolower((unsigned char) b[j - 2]) &&
+                y == tolower((unsigned char) a[i - 2]) && rows[(i + 1) % 3][j - 2] + 1 < least)
+                least = rows[(i + 1) % 3][j - 2] + 1;
+            row[j] = least;
         }
     }
-    return row[n];
+    return rows[strlen(a) % 3][n];
+}
+
+const char *
+luampO_nearer(const char *name, const char *const *names, unsigned *best)
+{
+    const char *nearest = NULL;
+    for (; *names; names++) {
+        unsigned d = distance(name, *names);
+        if (d < *best) {
+            *best = d;
+            nearest = *names;
+        }
+    }
+    return nearest;
 }
 
 const char *
 luampO_nearest(const char *name, const char *const *names)
 {
-    const char *nearest = NULL;
-    unsigned best = strlen(name) <= 3 ? 2 : 3; /* further away it is another word */
-    for (; *names; names++) {
-        unsigned d = distance(name, *names);
-        if (d < best) {
-            best = d;
-            nearest = *names;
-        }
-    }
-    return nearest;
+    unsigned best = LUAMPO_TOO_FAR(name);
+    return luampO_nearer(name, names, &best);
 }
 
 static int

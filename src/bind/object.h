@@ -12,6 +12,8 @@
 
 #include "bind.h"
 
+#include <string.h>
+
 struct luampO_object;
 
 enum luampO_class_id { /* as written in messages */
@@ -171,5 +173,10 @@ int luampO_raise_deadlock(lua_State *L);
 
 /* The known name most like this one, if it is close enough to be meant; names ends with NULL. */
 const char *luampO_nearest(const char *name, const char *const *names);
+
+/* The same for several lists: only a name that is nearer than *best is found, and *best then says how
+   near. It begins as LUAMPO_TOO_FAR: further away it is another word. */
+#define LUAMPO_TOO_FAR(name) (strlen(name) <= 3 ? 2u : 3u)
+const char *luampO_nearer(const char *name, const char *const *names, unsigned *best);
 
 #endif

@@ -19,13 +19,21 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define LINE_MAX_BUFFERED 65536 /* a line up to this is one write */
+
+/* A child in a message is one word: its pid, its slot, and as much of the slot's generation as fits. */
+#define WIRE_PID_BITS 22
+#define WIRE_MEMBER_BITS 11
+#define WIRE_GENERATION_MASK (UINT32_MAX >> 1)
+_Static_assert(AMP_MEMBERS_MAX <= 1u << WIRE_MEMBER_BITS, "a slot's index fits");
 
 static const char child_key;  /* registry: metatable of children */
 static const char finish_key; /* registry: the function of lua/process.lua that ends a process */
@@ -102,8 +110,8 @@ luampB_child_to_wire(lua_State *L, int index, struct luampO_wire *out)
         return 0;
     *out = (struct luampO_wire) {
         .kind = LUAMPB_CHILD_WIRE,
-        .cell = {(uint64_t) child->child.generation << 32 | child->child.member},
-        .extra = (uint64_t) (uint32_t) child->child.pid,
+        .extra = (uint64_t) child->child.generation << (WIRE_MEMBER_BITS + WIRE_PID_BITS) |
+                 (uint64_t) child->child.member << WIRE_PID_BITS | (uint64_t) child->child.pid,
     };
     return 1;
 }
@@ -111,15 +119,37 @@ luampB_child_to_wire(lua_State *L, int index, struct luampO_wire *out)
 int
 luampB_child_from_wire(lua_State *L, const struct luampO_wire *wire)
 {
-    if (wire->ncells != 0 || (uint32_t) wire->cell[0] >= AMP_MEMBERS_MAX ||
+    uint32_t member = wire->extra >> WIRE_PID_BITS & ((1u << WIRE_MEMBER_BITS) - 1);
+    if (wire->ncells != 0 || member >= AMP_MEMBERS_MAX ||
         lua_rawgetp(L, LUA_REGISTRYINDEX, &child_key) != LUA_TTABLE)
         return 0;
     lua_pop(L, 1);
+    luampB_join_family(L);
     struct child *child = push_child(L);
-    child->child.pid = (pid_t) wire->extra;
-    child->child.member = (uint32_t) wire->cell[0];
-    child->child.generation = (uint32_t) (wire->cell[0] >> 32);
+    child->child.pid = (pid_t) (wire->extra & ((1u << WIRE_PID_BITS) - 1));
+    child->child.member = member;
+    /* The latest generation that ends in the bits that were sent. */
+    uint32_t now = amp_member_generation(amp_member_at(member));
+    uint32_t sent = (uint32_t) (wire->extra >> (WIRE_MEMBER_BITS + WIRE_PID_BITS));
+    child->child.generation = now - ((now - sent) & WIRE_GENERATION_MASK);
     return 1;
+}
+
+/* A descriptor of the process itself, and not of one that has its pid by now: -ESRCH when it is gone. */
+static int
+open_process(const struct child *child)
+{
+    if (child->child.reaped)
+        return -ESRCH;
+    int descriptor = (int) syscall(SYS_pidfd_open, child->child.pid, 0);
+    if (descriptor < 0)
+        return -errno;
+    /* The pid of one's own child stays its own until it is waited for; of another's, for as long as it
+       lives. */
+    if (is_own_child(child) || amp_member_lives(child->child.member, child->child.generation))
+        return descriptor;
+    close(descriptor);
+    return -ESRCH;
 }
 
 int
@@ -127,9 +157,15 @@ luampB_child_descriptor(lua_State *L, int index)
 {
     struct child *child = check_child(L, index);
     if (child->descriptor < 0) {
-        child->descriptor = (int) syscall(SYS_pidfd_open, child->child.pid, 0);
-        if (child->descriptor < 0 && errno != ESRCH)
-            luampB_raise(L, "open a descriptor for a process", -errno);
+        int descriptor = open_process(child);
+        if (descriptor == -ESRCH) { /* it has ended: one that is readable for ever */
+            descriptor = eventfd(1, EFD_CLOEXEC);
+            if (descriptor < 0)
+                descriptor = -errno;
+        }
+        if (descriptor < 0)
+            return luampB_raise(L, "open a descriptor for a process", descriptor);
+        child->descriptor = descriptor;
     }
     return child->descriptor;
 }
@@ -288,14 +324,31 @@ native_start(lua_State *L)
  * Children.
  */
 
+/* Of a process that is not our child. By a descriptor, which also tells the end of one that was killed
+   before it had taken its slot. */
+static int
+join_another(struct child *child, amp_time deadline)
+{
+    if (child->descriptor < 0)
+        child->descriptor = open_process(child);
+    if (child->descriptor == -ESRCH)
+        return 0;
+    if (child->descriptor < 0) /* none to be had */
+        return amp_member_join(child->child.member, child->child.generation, deadline);
+    struct pollfd poll = {.fd = child->descriptor, .events = POLLIN};
+    struct amp_what what = {.kind = AMP_JOINING, .cell = child->child.member};
+    int result;
+    while ((result = amp_wait_descriptors(&poll, 1, deadline, &what)) == 0)
+        continue;
+    return result > 0 ? 0 : result;
+}
+
 static int
 wait_for(struct child *child, amp_time deadline)
 {
     if (is_own_child(child))
         return amp_child_wait(&child->child, deadline);
-    if (child->child.reaped)
-        return 0;
-    return amp_member_join(child->child.member, child->child.generation, deadline);
+    return join_another(child, deadline);
 }
 
 /* wait(child[, timeout]): true and its status (nil: not ours to know), or false. */
@@ -325,22 +378,84 @@ native_wait(lua_State *L)
     return 1;
 }
 
+/* To a process that is not our child: by a descriptor, because its pid may be another's any moment. */
+static int
+signal_another(const struct child *child, int number)
+{
+    int descriptor = open_process(child);
+    if (descriptor >= 0) {
+        int failure = syscall(SYS_pidfd_send_signal, descriptor, number, NULL, 0) == 0 ? 0 : -errno;
+        close(descriptor);
+        return failure;
+    }
+    if (descriptor != -ESRCH && amp_member_lives(child->child.member, child->child.generation))
+        return kill(child->child.pid, number) == 0 ? 0 : -errno; /* no descriptor to be had */
+    return -ESRCH;
+}
+
 static int
 native_signal(lua_State *L)
 {
     struct child *child = check_child(L, 1);
     lua_Integer number = luaL_checkinteger(L, 2);
-    luaL_argcheck(L, number >= 0 && number < NSIG, 2, "no such signal");
     int result;
     if (is_own_child(child))
         result = amp_child_signal(&child->child, (int) number);
-    else if (amp_member_lives(child->child.member, child->child.generation))
-        result = kill(child->child.pid, (int) number) == 0 ? 0 : -errno;
     else
-        result = -ESRCH;
+        result = signal_another(child, (int) number);
     if (result != 0 && result != -ESRCH)
         return luampB_raise(L, "send a signal", result);
     lua_pushboolean(L, result == 0);
+    return 1;
+}
+
+/* Ends the children of a member that is dead, and theirs. A dead process starts no others, so those that
+   are found are all. */
+static void
+kill_children_of(uint32_t parent, uint32_t generation)
+{
+    amp_roster_sweep(); /* of those that it had not finished starting */
+    uint32_t top = amp_members_top();
+    for (uint32_t i = 0; i < top; i++) {
+        const struct amp_member *m = amp_member_at(i);
+        struct child child = {
+            .child = {.member = i, .generation = amp_member_generation(m)},
+            .parent = AMP_NOBODY,
+            .descriptor = -1,
+        };
+        if (m->m_parent != parent || m->m_parent_generation != generation)
+            continue;
+        while (amp_member_lives(i, child.child.generation)) {
+            child.child.pid = (pid_t) atomic_load(&m->m_pid);
+            if (child.child.pid != 0)
+                signal_another(&child, SIGKILL);
+            amp_sleep(amp_now() + AMP_MILLISECOND / 10);
+        }
+        kill_children_of(i, child.child.generation);
+    }
+}
+
+/* end_orphans(child): of one that is dead. */
+static int
+native_end_orphans(lua_State *L)
+{
+    struct child *child = check_child(L, 1);
+    kill_children_of(child->child.member, child->child.generation);
+    return 0;
+}
+
+static int
+native_is_interrupt(lua_State *L)
+{
+    lua_pushboolean(L, luampB_is_interrupt(L, 1));
+    return 1;
+}
+
+static int
+native_is_signal(lua_State *L)
+{
+    lua_Integer number = luaL_checkinteger(L, 1);
+    lua_pushboolean(L, number >= 0 && number <= SIGRTMAX);
     return 1;
 }
 
@@ -400,10 +515,12 @@ exit_status(lua_State *L, int index)
         return 0;
     case LUA_TBOOLEAN:
         return lua_toboolean(L, index) ? 0 : 1;
-    case LUA_TNUMBER:
-        if (lua_isinteger(L, index))
-            return (int) lua_tointeger(L, index);
-        /* fall through */
+    case LUA_TNUMBER: {
+        int is_whole;
+        lua_Integer status = lua_tointegerx(L, index, &is_whole);
+        if (is_whole)
+            return (int) status;
+    } /* fall through */
     default:
         fprintf(stderr, "%s\n", luaL_tolstring(L, index, NULL));
         return 1;
@@ -449,12 +566,19 @@ process_exit(lua_State *L)
     exit(status & 0xff);
 }
 
-/* os.exit of the main program: Lua's own until there are children to care for. */
+/* os.exit of the main program: Lua's own, unless the process module is in use; then as exit, but for the
+   second argument, which is whether to close the state. */
 static int
 os_exit(lua_State *L)
 {
-    if (has_started || is_child)
+    bool in_use = lua_rawgetp(L, LUA_REGISTRYINDEX, &finish_key) == LUA_TFUNCTION;
+    lua_pop(L, 1);
+    if (is_child || (in_use && !lua_toboolean(L, 2)))
         return process_exit(L);
+    if (in_use) {
+        lua_pushinteger(L, run_finish(L, exit_status(L, 1)) & 0xff);
+        lua_replace(L, 1);
+    }
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, 0);
@@ -619,13 +743,24 @@ native_hint(lua_State *L)
     return lua_type(L, 1) == LUA_TSTRING ? luampB_hint(L, 1) : 0;
 }
 
-/* lives(child): without waiting for it, nor reaping. */
+/* Was our child killed before it took its slot? The slot says nothing of that. */
+static bool
+is_stillborn(const struct child *child)
+{
+    siginfo_t info = {.si_pid = 0};
+    return amp_member_phase(amp_member_at(child->child.member)) == AMP_RESERVED &&
+           waitid(P_PID, (id_t) child->child.pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid != 0;
+}
+
+/* lives(child): without waiting for this child of ours, nor reaping. */
 static int
 native_lives(lua_State *L)
 {
     struct child *child = check_child(L, 1);
     lua_pushboolean(L, !child->child.reaped &&
-                           amp_member_lives(child->child.member, child->child.generation));
+                           amp_member_lives(child->child.member, child->child.generation) &&
+                           !is_stillborn(child));
     return 1;
 }
 
@@ -670,6 +805,9 @@ static const luaL_Reg natives[] = {
     {"start", native_start},
     {"wait", native_wait},
     {"signal", native_signal},
+    {"is_signal", native_is_signal},
+    {"is_interrupt", native_is_interrupt},
+    {"end_orphans", native_end_orphans},
     {"pid", native_pid},
     {"descriptor", native_descriptor},
     {"close", native_close},

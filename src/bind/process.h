@@ -18,7 +18,7 @@ void luampB_push_process_natives(lua_State *L);
    when it is dead. */
 amp_word *luampB_child_life(lua_State *L, int index, uint32_t *value);
 
-/* A descriptor that becomes readable when the child at the index ends; -1 when it is gone. */
+/* A descriptor that is readable once the child at the index has ended. */
 int luampB_child_descriptor(lua_State *L, int index);
 
 #endif

@@ -6,9 +6,15 @@
  * two instructions, or from the call that was blocked, with nothing held. Handlers belong to the state
  * that registered them, and run in the thread that did; another thread that gets the signal passes it on.
  *
+ * Lua keeps a hook for each coroutine, and does not tell which one runs. So coroutine.resume and .wrap are
+ * replaced, in a state that has handlers, by ones that do what Lua's own do and take a note: the hook is
+ * always on the coroutine that runs, and on no other.
+ *
  * Nothing of the process is touched before the script, or the host, asks for it.
  */
 #include "bind.h"
+
+#include <lualib.h>
 
 #include <errno.h>
 #include <math.h>
@@ -31,12 +37,14 @@ static const char handlers_key; /* registry: signal number -> function */
 
 static struct {
     lua_State *L; /* main thread of the state that handles signals, or NULL */
+    const void *registry; /* its registry, by which its coroutines are known */
+    lua_State *volatile running; /* the coroutine of it that runs, as far as resume() knows */
+    lua_State *volatile hooked; /* has our hook in place of the one below; or NULL */
+    lua_Hook old_hook;
+    int old_mask, old_count;
     pid_t thread; /* in which it runs */
     volatile sig_atomic_t pending[SIGNALS];
     volatile sig_atomic_t interrupted; /* Ctrl-C has raised an error */
-    lua_Hook old_hook;
-    int old_mask, old_count;
-    volatile sig_atomic_t hooked;
 } signals;
 
 /*
@@ -44,25 +52,154 @@ static struct {
  */
 
 static void
+put_back_hook(lua_State *L)
+{
+    lua_sethook(L, signals.old_hook, signals.old_mask, signals.old_count);
+}
+
+static void
 run_from_hook(lua_State *L, lua_Debug *ar)
 {
     (void) ar;
-    lua_sethook(L, signals.old_hook, signals.old_mask, signals.old_count);
-    signals.hooked = 0;
+    put_back_hook(L); /* also of a coroutine that was made just then, and so inherited the hook */
+    if (L == signals.hooked)
+        signals.hooked = NULL;
     luampB_run_handlers(L);
 }
 
 static void
+hook(lua_State *L)
+{
+    signals.old_hook = lua_gethook(L);
+    signals.old_mask = lua_gethookmask(L);
+    signals.old_count = lua_gethookcount(L);
+    signals.hooked = L;
+    lua_sethook(L, run_from_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+/* Also called by the C handler. */
+static void
 set_hook(void)
 {
-    if (signals.hooked || signals.L == NULL)
-        return;
-    signals.old_hook = lua_gethook(signals.L);
-    signals.old_mask = lua_gethookmask(signals.L);
-    signals.old_count = lua_gethookcount(signals.L);
-    signals.hooked = 1;
-    lua_sethook(signals.L, run_from_hook,
-                LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    if (signals.hooked == NULL && signals.L != NULL)
+        hook(signals.running);
+}
+
+/* From here on this coroutine runs. A signal that comes meanwhile finds a hook that is set, or sets it on
+   the right one. */
+static void
+switch_to(lua_State *L)
+{
+    signals.running = L;
+    lua_State *late = signals.hooked; /* the signal came before the handler could be run there */
+    if (late != NULL && late != L) {
+        put_back_hook(late);
+        hook(L);
+    }
+}
+
+/* lua_resume, for a coroutine of any state. */
+static int
+resume(lua_State *co, lua_State *L, int nargs, int *nresults)
+{
+    if (lua_topointer(L, LUA_REGISTRYINDEX) != signals.registry)
+        return lua_resume(co, L, nargs, nresults);
+    lua_State *before = signals.running;
+    switch_to(co);
+    int status = lua_resume(co, L, nargs, nresults);
+    switch_to(before);
+    return status;
+}
+
+/* Resumes the coroutine with the topmost values, and moves what it gives, or its error, here: how many
+   values, or -1. */
+static int
+resume_with(lua_State *L, lua_State *co, int nargs)
+{
+    if (!lua_checkstack(co, nargs)) {
+        lua_pushliteral(L, "too many arguments to resume");
+        return -1;
+    }
+    lua_xmove(L, co, nargs);
+    int nresults;
+    int status = resume(co, L, nargs, &nresults);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        lua_xmove(co, L, 1);
+        return -1;
+    }
+    if (!lua_checkstack(L, nresults + 1)) {
+        lua_pop(co, nresults);
+        lua_pushliteral(L, "too many results to resume");
+        return -1;
+    }
+    lua_xmove(co, L, nresults);
+    return nresults;
+}
+
+static int
+coroutine_resume(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, 1);
+    luaL_argexpected(L, co, 1, "coroutine");
+    int n = resume_with(L, co, lua_gettop(L) - 1);
+    lua_pushboolean(L, n >= 0);
+    if (n < 0)
+        n = 1;
+    lua_insert(L, -n - 1);
+    return n + 1;
+}
+
+/* What coroutine.wrap gives: its errors are raised, with the place of the call before a message. */
+static int
+resume_wrapped(lua_State *L)
+{
+    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
+    int n = resume_with(L, co, lua_gettop(L));
+    if (n >= 0)
+        return n;
+    int status = lua_status(co);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        status = lua_resetthread(co); /* closes what is to be closed */
+        lua_xmove(co, L, 1);
+    }
+    if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    return lua_error(L);
+}
+
+static int
+coroutine_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co, 1);
+    lua_pushcclosure(L, resume_wrapped, 1);
+    return 1;
+}
+
+/* Puts ours in the place of Lua's own, but not of what the program has put there. */
+static void
+replace_resume(lua_State *L)
+{
+    static const luaL_Reg ours[] = {
+        {"resume", coroutine_resume}, {"wrap", coroutine_wrap}, {NULL, NULL},
+    };
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, -1, LUA_COLIBNAME) == LUA_TTABLE) {
+        for (const luaL_Reg *f = ours; f->name != NULL; f++) {
+            lua_getfield(L, -1, f->name);
+            if (lua_iscfunction(L, -1)) {
+                lua_pushcfunction(L, f->func);
+                lua_setfield(L, -3, f->name);
+            }
+            lua_pop(L, 1);
+        }
+    }
+    lua_pop(L, 2);
 }
 
 static void
@@ -159,6 +296,18 @@ check_signal(lua_State *L, int index)
     return (int) number;
 }
 
+/* The state is closed: signals that come from here on find nobody. */
+static int
+handlers_gc(lua_State *L)
+{
+    if (lua_topointer(L, LUA_REGISTRYINDEX) == signals.registry) {
+        signals.L = NULL;
+        signals.registry = NULL;
+        signals.hooked = NULL;
+    }
+    return 0;
+}
+
 static void
 push_handlers(lua_State *L)
 {
@@ -166,8 +315,30 @@ push_handlers(lua_State *L)
         return;
     lua_pop(L, 1);
     lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, handlers_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &handlers_key);
+    replace_resume(L);
+}
+
+/* This state handles signals from here on. */
+static void
+take_over(lua_State *L)
+{
+    if (lua_topointer(L, LUA_REGISTRYINDEX) == signals.registry)
+        return;
+    if (amp_self.tid == 0)
+        amp_thread_enter();
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+    signals.running = lua_tothread(L, -1);
+    signals.hooked = NULL;
+    signals.thread = (pid_t) syscall(SYS_gettid);
+    signals.registry = lua_topointer(L, LUA_REGISTRYINDEX);
+    signals.L = lua_tothread(L, -1);
+    lua_pop(L, 1);
 }
 
 static void
@@ -197,13 +368,8 @@ set_handler(lua_State *L, int number, int index)
     struct sigaction action = {.sa_handler = on_signal};
     sigfillset(&action.sa_mask);
     if (lua_isfunction(L, index)) {
-        if (amp_self.tid == 0)
-            amp_thread_enter();
-        lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
-        signals.L = lua_tothread(L, -1);
-        signals.thread = (pid_t) syscall(SYS_gettid);
-        lua_pop(L, 1);
         push_handlers(L);
+        take_over(L);
         lua_pushvalue(L, index);
         lua_rawseti(L, -2, number);
         lua_pop(L, 1);
@@ -334,9 +500,9 @@ luampB_signals_in_child(lua_State *L)
 {
     memset((void *) signals.pending, 0, sizeof signals.pending);
     signals.interrupted = 0;
-    if (signals.hooked) {
-        lua_sethook(signals.L, signals.old_hook, signals.old_mask, signals.old_count);
-        signals.hooked = 0;
+    if (signals.hooked != NULL) {
+        put_back_hook(signals.hooked);
+        signals.hooked = NULL;
     }
     signals.thread = (pid_t) syscall(SYS_gettid);
     push_handler(L, SIGINT);

@@ -276,8 +276,10 @@ new_table(lua_State *L, const struct luampO_class *class)
                 luaL_error(L, "unknown option '%s' of ipc.%s; there is 'name'",
                            luaL_tolstring(L, -2, NULL), class->name);
         }
-        if (lua_getfield(L, 2, "name") != LUA_TNIL)
-            luaL_checktype(L, -1, LUA_TSTRING);
+        int type = lua_getfield(L, 2, "name");
+        if (type != LUA_TNIL && type != LUA_TSTRING)
+            luaL_error(L, "option 'name' of ipc.%s: a string expected, got %s", class->name,
+                       lua_typename(L, type));
     }
     struct luampO_object *object = luampO_push_new(L, class);
     luampO_made(L, object, luampO_new_cell(L, class, 3));
@@ -403,7 +405,8 @@ luampB_new_list(lua_State *L)
     lua_Integer n = lua_isnil(L, 1) ? 0 : luaL_len(L, 1);
     for (lua_Integer i = 1; i <= n; i++) {
         struct amp_stored stored;
-        lua_geti(L, 1, i);
+        if (lua_geti(L, 1, i) == LUA_TNIL)
+            return luaL_error(L, "nil cannot be an item of a List, as at index %I", (LUAI_UACINT) i);
         encode_value(L, 5, &stored);
         check_stored(L, amp_list_append(object->cell, &stored));
         lua_settop(L, 4);

@@ -351,8 +351,8 @@ test_lock_of_condition(void)
 int
 main(void)
 {
-    kernel = amp_futex;
     tap_family(0);
+    kernel = amp_futex;
     board = tap_shared(sizeof *board);
     struct tap_account before = tap_account();
     test_alone();

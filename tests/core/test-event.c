@@ -298,8 +298,8 @@ test_deaths(void)
 int
 main(void)
 {
-    kernel = amp_futex;
     tap_family(0);
+    kernel = amp_futex;
     board = tap_shared(sizeof *board);
     struct tap_account before = tap_account();
     test_alone();

@@ -847,8 +847,8 @@ test_signal(void)
 int
 main(void)
 {
-    kernel = amp_futex;
     tap_family(0);
+    kernel = amp_futex;
     board = tap_shared(sizeof *board);
     struct tap_account before = tap_account();
     test_order();

@@ -386,8 +386,8 @@ test_deaths_at_random(void)
 int
 main(void)
 {
-    kernel = amp_futex;
     tap_family(0);
+    kernel = amp_futex;
     board = tap_shared(sizeof *board);
     struct tap_account before = tap_account();
     if (tap_forks())

@@ -559,8 +559,8 @@ test_sleep(void)
 int
 main(void)
 {
-    kernel = amp_futex;
     tap_family(0);
+    kernel = amp_futex;
     test_operations();
     test_commit_word();
     test_wait();

@@ -31,17 +31,8 @@
 #include <lualib.h>
 
 #include "codec.h"
+#include "codec_format.h"
 #include "fake_object.h"
-
-/* The tags that the fuzzer itself writes: as in codec.c. */
-enum {
-    TAG_FIRST = 0xa9,
-    TAG_TABLE8 = 0xba,
-    TAG_SAME = 0xc6,
-    TAG_SAME_UPVALUE = 0xc7,
-    TAG_MESSAGE = 0xcd,
-    TAG_SLOT = 0xd8
-};
 
 /* Memory that one decode or encode may take. */
 #define BYTES_PER_BYTE 200
@@ -366,7 +357,7 @@ random_byte (void)
 {
     switch (random_below(4)) {
     case 0:
-        return (unsigned char) (TAG_FIRST + random_below(TAG_MESSAGE + 1 - TAG_FIRST));
+        return (unsigned char) (TAG_NIL + random_below(TAG_MESSAGE + 1 - TAG_NIL));
     case 1:
         return (unsigned char) random_below(8);
     case 2:

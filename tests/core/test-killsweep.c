@@ -1,0 +1,1799 @@
+/*
+ * The kill sweep: whatever a member is doing, it may be killed after any instruction of it.
+ *
+ * For each operation a victim is born, made to run exactly N instructions of it (PTRACE_SINGLESTEP),
+ * and killed. An adversary acts while it stands still there; survivors sleep without slices, so that
+ * a wake-up that is lost is a hang and not a delay. Then the whole contract is checked: the object
+ * works, nothing is lost or doubled, and when all is given back the arena, the table of objects and
+ * the roster are as before.
+ *
+ *     test-killsweep            points chosen by a seed that is printed, some 25 seconds in all
+ *     test-killsweep SEED       the same ones again
+ *     test-killsweep full       every instruction
+ */
+#include "objects.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+
+#define BUDGET (25 * AMP_SECOND) /* for all scenarios together */
+#define PROBLEMS_MAX 3           /* a scenario that has so many is given up */
+#define HELPERS 3
+
+struct scenario {
+    const char *promise;
+    void (*prepare)(void);   /* the test, before the victim is born */
+    void (*begin)(void);     /* the victim, before it is watched */
+    void (*watch)(void);     /* the test, when the victim stands before its operation */
+    void (*operation)(void); /* the victim */
+    void (*release)(void);   /* the test, when the victim has blocked: it is swept from there on */
+    void (*adversary)(void); /* the test, when the victim stands still at the last instruction */
+    const char *(*check)(void); /* the test, when the victim is dead: what is wrong, or NULL */
+    bool must_fail;          /* shows that the sweep finds what is broken */
+};
+
+/* What a point of a scenario uses. The test's own; a child has a copy. */
+static struct {
+    struct amp_cell *cell, *other;
+    struct amp_child victim, helper[HELPERS], dead;
+    bool has_helper[HELPERS];
+    bool is_over; /* the victim has finished its operation */
+    bool barged;
+    bool buried;
+    uint32_t member, generation;
+    amp_time patience;
+} world;
+
+static struct {
+    _Atomic int started[HELPERS], done[HELPERS], result[HELPERS];
+    _Atomic int seen[8];
+    _Atomic uint64_t handle;
+    _Atomic uint64_t data[2];
+    _Atomic uint32_t page;
+} *board;
+
+/*
+ * Help.
+ */
+
+/* True when the helper ends in time. */
+static bool
+served(int i)
+{
+    amp_time end = amp_now() + world.patience;
+    while (!atomic_load(&board->done[i])) {
+        if (amp_now() >= end)
+            return false;
+        tap_nap();
+    }
+    return true;
+}
+
+static void
+help(int i, int (*function)(void *))
+{
+    world.helper[i] = tap_child(function, &i);
+    world.has_helper[i] = true;
+}
+
+static void
+help_asleep(int i, int (*function)(void *))
+{
+    help(i, function);
+    tap_sleeps(&world.helper[i], &board->started[i]);
+}
+
+static void
+bury_victim(void)
+{
+    amp_member_bury(world.victim.member, world.victim.generation, true);
+    world.buried = true;
+}
+
+static void
+drop_objects(void)
+{
+    if (world.cell)
+        tap_unhold(world.cell);
+    if (world.other)
+        tap_unhold(world.other);
+}
+
+/*
+ * Lock.
+ */
+
+static struct amp_lock *
+the_lock(void)
+{
+    return &world.cell->c_lock0;
+}
+
+static void
+prepare_lock(void)
+{
+    world.cell = tap_object(AMP_LOCK, "lock");
+}
+
+static void
+take_lock(void)
+{
+    amp_lock_enter(the_lock());
+}
+
+static void
+leave_lock(void)
+{
+    amp_lock_leave(the_lock());
+}
+
+/* Both numbers are changed under the lock; who is not told of a death finds them equal. */
+static void
+change_under_lock(void)
+{
+    amp_lock_enter(the_lock());
+    atomic_fetch_add(&board->data[0], 1);
+    atomic_fetch_add(&board->data[1], 1);
+    amp_lock_leave(the_lock());
+}
+
+static int
+wait_for_lock(void *argument)
+{
+    int i = *(int *) argument;
+    struct amp_what what = {.kind = AMP_LOCK};
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], amp_lock_acquire(the_lock(), AMP_FOREVER, &what));
+    atomic_store(&board->done[i], 1);
+    amp_lock_leave(the_lock());
+    return 0;
+}
+
+static void
+barge(void)
+{
+    world.barged = amp_lock_try(the_lock()) >= 0;
+}
+
+static void
+wait_behind(void)
+{
+    help_asleep(0, wait_for_lock);
+}
+
+static const char *
+check_lock(void)
+{
+    if (world.barged)
+        amp_lock_leave(the_lock());
+    if (world.has_helper[0] && !served(0))
+        return "a waiter sleeps on a lock that is free";
+    if (world.has_helper[0])
+        tap_until(tap_state(world.helper[0].pid) == 'Z');
+    int first = amp_lock_try(the_lock());
+    if (first < 0)
+        return "the lock cannot be taken";
+    bool equal = atomic_load(&board->data[0]) == atomic_load(&board->data[1]);
+    amp_lock_leave(the_lock());
+    bool told = first == AMP_OWNER_DIED || world.barged || board->result[0] == AMP_OWNER_DIED;
+    if (!equal && !told)
+        return "the change was cut in two, and nobody was told";
+    if (amp_lock_try(the_lock()) != 0)
+        return "the second owner was told of the death again";
+    amp_lock_leave(the_lock());
+    return NULL;
+}
+
+/* The victim sleeps on a lock that the test has, and another behind it. */
+static void
+prepare_held_lock(void)
+{
+    prepare_lock();
+    take_lock();
+}
+
+static void
+take_lock_for_good(void)
+{
+    struct amp_what what = {.kind = AMP_LOCK};
+    tap_without_slices();
+    amp_lock_acquire(the_lock(), AMP_FOREVER, &what);
+}
+
+static void
+wake_victim_of_lock(void)
+{
+    help_asleep(0, wait_for_lock);
+    leave_lock();
+}
+
+/* A kernel in two steps: what the C library's robust mutex relies on. */
+static int
+set_then_wake(amp_word *word, uint32_t value, int count)
+{
+    (void) value;
+    atomic_store(word, 0);
+    return amp_futex.wake(word, count);
+}
+
+static void
+take_lock_with_two_steps(void)
+{
+    amp_futex.set_and_wake = set_then_wake;
+    amp_lock_enter(the_lock());
+}
+
+/*
+ * Semaphores.
+ */
+
+static struct amp_semaphore
+the_semaphore(void)
+{
+    return amp_semaphore_of(world.cell);
+}
+
+static uint32_t
+permits(void)
+{
+    struct amp_semaphore s = the_semaphore();
+    return amp_semaphore_value(&s);
+}
+
+static int
+acquire_permit(amp_time deadline)
+{
+    struct amp_semaphore s = the_semaphore();
+    struct amp_what what = {.kind = AMP_SEMAPHORE};
+    return amp_semaphore_acquire(&s, deadline, &what);
+}
+
+static void
+release_permit(void)
+{
+    struct amp_semaphore s = the_semaphore();
+    amp_semaphore_release(&s);
+}
+
+static void
+take_permit_for_ever(void)
+{
+    tap_without_slices();
+    acquire_permit(AMP_FOREVER);
+}
+
+static void
+take_permit(void)
+{
+    acquire_permit(AMP_AT_ONCE);
+}
+
+static void
+take_and_give_permit(void)
+{
+    acquire_permit(AMP_FOREVER);
+    release_permit();
+}
+
+static int
+wait_for_permit(void *argument)
+{
+    int i = *(int *) argument;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], acquire_permit(AMP_FOREVER));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+wait_for_permit_behind(void)
+{
+    help_asleep(0, wait_for_permit);
+}
+
+/* The victim sleeps for a permit, and another behind it. */
+static void
+give_permit_to_victim(void)
+{
+    help_asleep(0, wait_for_permit);
+    release_permit();
+}
+
+static void
+prepare_empty_semaphore(void)
+{
+    world.cell = tap_object(AMP_SEMAPHORE, "semaphore");
+}
+
+static void
+prepare_bounded(void)
+{
+    tap_need(amp_cell_make(AMP_BOUNDED_SEMAPHORE, "bounded", &world.cell) == 0);
+    tap_need(amp_semaphore_bind(world.cell, 1) == 0);
+    atomic_store(&world.cell->s_permits, 1 << 1);
+    amp_cell_ready(world.cell);
+}
+
+/* The victim gives a permit, or takes one that was given before it; another waits for one. */
+static const char *
+check_semaphore(void)
+{
+    if (permits() > 0 && !served(0))
+        return "a permit is there, and who waits for it sleeps";
+    release_permit();
+    if (!served(0))
+        return "a permit was given after the death, and who waits for it sleeps";
+    if (permits() > 1)
+        return "there are more permits than were given";
+    release_permit();
+    if (acquire_permit(AMP_AT_ONCE) != 0)
+        return "the semaphore does not work any more";
+    return NULL;
+}
+
+static const char *
+check_bounded(void)
+{
+    bury_victim();
+    if (world.has_helper[0]) {
+        if (!served(0))
+            return "the permit of the dead did not come to who waits for it";
+        tap_join(&world.helper[0]);
+    }
+    if (permits() != 1)
+        return "there are not as many permits as before";
+    if (acquire_permit(AMP_AT_ONCE) != 0 || acquire_permit(AMP_AT_ONCE) != -ETIMEDOUT)
+        return "the semaphore does not count right";
+    release_permit();
+    return NULL;
+}
+
+/*
+ * Event.
+ */
+
+static void
+prepare_event(void)
+{
+    world.cell = tap_object(AMP_EVENT, "event");
+}
+
+static void
+set_event(void)
+{
+    struct amp_event e = amp_event_of(world.cell);
+    amp_event_set(&e);
+}
+
+static void
+clear_event(void)
+{
+    struct amp_event e = amp_event_of(world.cell);
+    amp_event_clear(&e);
+}
+
+static bool
+event_is_set(void)
+{
+    struct amp_event e = amp_event_of(world.cell);
+    return amp_event_is_set(&e);
+}
+
+static int
+wait_for_event(void *argument)
+{
+    int i = *(int *) argument;
+    struct amp_event e = amp_event_of(world.cell);
+    struct amp_what what = {.kind = AMP_EVENT};
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], amp_event_wait(&e, AMP_FOREVER, &what));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+two_wait_for_event(void)
+{
+    help_asleep(0, wait_for_event);
+    help_asleep(1, wait_for_event);
+}
+
+static const char *
+check_event(void)
+{
+    if (event_is_set() && !(served(0) && served(1)))
+        return "the event is set, and who waits for it sleeps";
+    set_event();
+    if (!served(0) || !served(1))
+        return "the event was set after the death, and who waits for it sleeps";
+    clear_event();
+    if (event_is_set())
+        return "the event cannot be cleared";
+    return NULL;
+}
+
+/* A setter comes from a time when somebody slept, so it wants the setters' lock; when it has it, the
+   event has been set and cleared by others. Now another sets it too. Nobody is killed before the end. */
+static void
+set_event_late(void)
+{
+    tap_without_slices();
+    set_event();
+}
+
+static void
+hold_setters_lock(void)
+{
+    atomic_store(&world.cell->e_word, AMP_SLEEPER);
+    amp_lock_enter(&world.cell->c_lock0);
+}
+
+static void
+set_and_clear(void)
+{
+    atomic_store(&world.cell->e_word, 2 * 2);
+    amp_lock_leave(&world.cell->c_lock0);
+}
+
+static void
+set_beside(void)
+{
+    int status;
+    set_event();
+    if (world.is_over)
+        return;
+    ptrace(PTRACE_CONT, world.victim.pid, 0, 0);
+    tap_need(waitpid(world.victim.pid, &status, 0) == world.victim.pid && WIFSTOPPED(status));
+}
+
+static const char *
+check_set_for_good(void)
+{
+    if (!event_is_set())
+        return "two have set the event, and it is not set";
+    return NULL;
+}
+
+/*
+ * Condition.
+ */
+
+static void
+prepare_condition(void)
+{
+    world.cell = tap_object(AMP_CONDITION, "condition");
+}
+
+static void
+notify_one(void)
+{
+    amp_condition_notify(world.cell, 1);
+}
+
+static void
+wait_at_condition(void)
+{
+    struct amp_ticket *ticket;
+    struct amp_what what = {.kind = AMP_CONDITION};
+    tap_without_slices();
+    amp_condition_enlist(world.cell, &ticket);
+    amp_condition_sleep(ticket, AMP_FOREVER, &what);
+    amp_condition_delist(world.cell, ticket);
+}
+
+static void
+look_into_condition(void)
+{
+    struct amp_ticket *ticket;
+    struct amp_what what = {.kind = AMP_CONDITION};
+    amp_condition_enlist(world.cell, &ticket);
+    amp_condition_sleep(ticket, AMP_AT_ONCE, &what);
+    amp_condition_delist(world.cell, ticket);
+}
+
+static int
+wait_for_call(void *argument)
+{
+    int i = *(int *) argument;
+    atomic_store(&board->started[i], 1);
+    wait_at_condition();
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+/* The victim waits, and another came after it. */
+static void
+call_victim(void)
+{
+    help_asleep(0, wait_for_call);
+    notify_one();
+}
+
+static void
+two_wait_for_call(void)
+{
+    help_asleep(0, wait_for_call);
+    help_asleep(1, wait_for_call);
+}
+
+static bool
+is_called(int i)
+{
+    struct amp_member *m = amp_member_at(world.helper[i].member);
+    return atomic_load(&m->m_tickets[0].t_word) == AMP_TICKET_CALLED;
+}
+
+static const char *
+check_notify(void)
+{
+    if (is_called(0) && !served(0))
+        return "a waiter was called, and sleeps";
+    if (is_called(1) && !board->done[0])
+        return "the second was called before the first";
+    bury_victim();
+    amp_condition_notify(world.cell, AMP_WAKE_ALL);
+    if (!served(0) || !served(1))
+        return "all were called after the death, and one sleeps";
+    return NULL;
+}
+
+/* The victim was called, and may have died before it gave its ticket back. */
+static const char *
+check_called(void)
+{
+    struct amp_ticket *ticket = &amp_member_at(world.victim.member)->m_tickets[0];
+    bool has_ticket = atomic_load(&ticket->t_cell) != 0;
+    bury_victim();
+    if (has_ticket && !served(0))
+        return "the call of the dead did not come to the next";
+    if (!has_ticket && is_called(0))
+        return "a call was made twice";
+    amp_condition_notify(world.cell, AMP_WAKE_ALL);
+    if (!served(0))
+        return "a waiter was called after the death, and sleeps";
+    return NULL;
+}
+
+static const char *
+check_ticket_is_gone(void)
+{
+    bury_victim();
+    help_asleep(0, wait_for_call);
+    if (amp_condition_notify(world.cell, 1) != 1 || !served(0))
+        return "a call went to the dead";
+    if (amp_condition_notify(world.cell, 1) != 0)
+        return "the dead still waits";
+    return NULL;
+}
+
+/*
+ * Barrier.
+ */
+
+static void
+prepare_barrier(void)
+{
+    tap_need(amp_cell_make(AMP_BARRIER, "barrier", &world.cell) == 0);
+    amp_barrier_init(world.cell, 2);
+    amp_cell_ready(world.cell);
+}
+
+static int
+pass_barrier(amp_time deadline)
+{
+    struct amp_what what = {.kind = AMP_BARRIER};
+    struct amp_ticket *ticket;
+    uint32_t index;
+    int result = amp_barrier_arrive(world.cell, deadline, &what, &ticket, &index);
+    if (result == AMP_BARRIER_LAST)
+        return amp_barrier_open(world.cell, ticket);
+    return result < 0 ? result : amp_barrier_sleep(world.cell, ticket, deadline, &what);
+}
+
+static void
+pass_barrier_for_ever(void)
+{
+    tap_without_slices();
+    pass_barrier(AMP_FOREVER);
+}
+
+static void
+give_up_at_barrier(void)
+{
+    pass_barrier(AMP_AT_ONCE);
+}
+
+static int
+wait_at_barrier(void *argument)
+{
+    int i = *(int *) argument;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], pass_barrier(AMP_FOREVER));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_waits_at_barrier(void)
+{
+    help_asleep(0, wait_at_barrier);
+}
+
+static void
+second_comes_to_barrier(void)
+{
+    pass_barrier(AMP_FOREVER);
+}
+
+static void
+open_barrier_for_victim(void)
+{
+    pass_barrier(AMP_FOREVER);
+}
+
+static const char *
+check_barrier_works(void)
+{
+    amp_barrier_reset(world.cell);
+    if (amp_barrier_waiting(world.cell) != 0)
+        return "somebody waits at a barrier that was reset";
+    help_asleep(1, wait_at_barrier);
+    if (pass_barrier(amp_now() + TAP_PATIENCE) != 0 || !served(1) || board->result[1] != 0)
+        return "two parties cannot pass after a reset";
+    return NULL;
+}
+
+/* The victim comes as the second of two. */
+static const char *
+check_barrier(void)
+{
+    bury_victim();
+    bool has_broken = atomic_load(&world.cell->b_broken);
+    if (!has_broken && amp_barrier_waiting(world.cell) == 1) { /* it died before it came */
+        if (pass_barrier(amp_now() + TAP_PATIENCE) != 0)
+            return "the barrier is not broken, and cannot be passed";
+    }
+    if (!served(0))
+        return "a party waits for the dead";
+    if (board->result[0] != (has_broken ? -EPIPE : 0))
+        return "a party was told what is not so";
+    return check_barrier_works();
+}
+
+/* The victim has slept as the first of two, and was let go by the second. */
+static const char *
+check_passed_barrier(void)
+{
+    bury_victim();
+    if (atomic_load(&world.cell->b_broken))
+        return "a party that had passed broke the barrier";
+    return check_barrier_works();
+}
+
+/* The victim's time ran out, at a barrier at which nobody else waits. */
+static const char *
+check_given_up_barrier(void)
+{
+    bury_victim();
+    if (amp_barrier_waiting(world.cell) != 0)
+        return "the dead still waits";
+    if (!atomic_load(&world.cell->b_broken)) {
+        help_asleep(0, wait_at_barrier);
+        if (pass_barrier(amp_now() + TAP_PATIENCE) != 0 || !served(0))
+            return "the barrier is not broken, and cannot be passed";
+    }
+    return check_barrier_works();
+}
+
+/*
+ * Queues. Messages are numbers; the victim's is 100.
+ */
+
+static void
+prepare_queue(void)
+{
+    world.cell = queue_make(0, 0);
+}
+
+static void
+prepare_queue_of_two(void)
+{
+    world.cell = queue_make(2, 0);
+    queue_put(world.cell, 1, 40, AMP_AT_ONCE);
+    queue_put(world.cell, 2, 40, AMP_AT_ONCE);
+}
+
+/* Large messages, of which only the number is written: to fill them would be most of the sweep. */
+static int
+put_large(struct amp_cell *queue, uint64_t number, size_t length)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    unsigned char *where;
+    int result = amp_ring_reserve(queue, length, NULL, 0, AMP_AT_ONCE, &what, &where);
+    if (result == 0) {
+        memcpy(where, &number, sizeof number);
+        amp_ring_publish(queue);
+    }
+    return result;
+}
+
+/* The number of the next message, or UINT64_MAX. */
+static uint64_t
+get_large(struct amp_cell *queue)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    struct amp_message message;
+    uint64_t number;
+    if (amp_ring_take(queue, AMP_AT_ONCE, &what, &message) != 0)
+        return UINT64_MAX;
+    memcpy(&number, message.bytes, sizeof number);
+    amp_message_done(&message);
+    return number;
+}
+
+static void
+prepare_queue_with_messages(void)
+{
+    world.cell = queue_make(0, 0);
+    for (uint64_t i = 0; i < 4; i++) /* 9000 bytes: a segment holds one */
+        put_large(world.cell, i, 9000);
+    for (uint64_t i = 0; i < 3; i++)
+        get_large(world.cell);
+}
+
+static void
+put_message(void)
+{
+    queue_put(world.cell, 100, 40, AMP_FOREVER);
+}
+
+static void
+put_into_new_segment(void)
+{
+    put_large(world.cell, 100, 9000);
+}
+
+static void
+put_larger_than_segment(void)
+{
+    put_large(world.cell, 100, 50000);
+}
+
+static void
+get_message(void)
+{
+    uint64_t number;
+    tap_without_slices();
+    queue_get(world.cell, &number, AMP_FOREVER);
+}
+
+static uint32_t
+published(void)
+{
+    return amp_count(atomic_load(&world.cell->q_published));
+}
+
+static uint32_t
+taken(void)
+{
+    return amp_count(atomic_load(&world.cell->q_taken));
+}
+
+static int
+consume(void *argument)
+{
+    int i = *(int *) argument;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    for (;;) {
+        uint64_t number;
+        if (queue_get(world.cell, &number, AMP_FOREVER) != 0 || (number != 100 && number != 200)) {
+            atomic_store(&board->seen[7], 1);
+            return 1;
+        }
+        atomic_fetch_add(&board->seen[number / 100], 1);
+        if (number == 200) {
+            atomic_store(&board->done[i], 1);
+            return 0;
+        }
+    }
+}
+
+static int
+produce_third(void *argument)
+{
+    int i = *(int *) argument;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], queue_put(world.cell, 3, 40, AMP_FOREVER));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_consumes(void)
+{
+    help_asleep(0, consume);
+}
+
+static void
+one_produces(void)
+{
+    help_asleep(0, produce_third);
+}
+
+static const char *
+check_put(void)
+{
+    bool was_put = published() == 1;
+    if (was_put && !tap_until(atomic_load(&board->seen[1]) == 1))
+        return "a message was put, and the consumer sleeps";
+    queue_put(world.cell, 200, 40, AMP_FOREVER);
+    if (!served(0))
+        return "a message was put after the death, and the consumer sleeps";
+    if (board->seen[7])
+        return "a message was torn, or from nowhere";
+    if (board->seen[1] != was_put || board->seen[2] != 1)
+        return "a message was lost or doubled";
+    return NULL;
+}
+
+/* Three messages in all: 1, 2 and the waiting producer's 3. */
+static const char *
+check_get(void)
+{
+    uint32_t begun = taken();
+    uint64_t number;
+    if (begun == 1 && !served(0))
+        return "a message was taken, and the producer sleeps";
+    for (uint64_t expected = begun + 1; expected <= 3; expected++) {
+        if (queue_get(world.cell, &number, amp_now() + TAP_PATIENCE) != 0)
+            return "a message is lost";
+        if (number != expected)
+            return "messages came in another order, or twice";
+    }
+    if (!served(0))
+        return "there is room, and the producer sleeps";
+    if (queue_get(world.cell, &number, AMP_AT_ONCE) != -EAGAIN)
+        return "a message came twice";
+    return NULL;
+}
+
+/* The victim takes one that it reads in place, and lets go of the segment before. */
+static void
+get_in_place(void)
+{
+    get_large(world.cell);
+    get_large(world.cell);
+}
+
+/* The queue began with one message, of number 3. */
+static const char *
+check_segments(void)
+{
+    bool was_put = published() == 5;
+    for (uint64_t i = 0; i < 6; i++) /* over what was half written, and into more segments */
+        if (put_large(world.cell, 200 + i, 9000) != 0)
+            return "nothing can be put";
+    if (get_large(world.cell) != 3)
+        return "what was in the queue is lost";
+    if (was_put && get_large(world.cell) != 100)
+        return "what was put is lost";
+    for (uint64_t i = 0; i < 6; i++)
+        if (get_large(world.cell) != 200 + i)
+            return "what was put afterwards is lost";
+    if (get_large(world.cell) != UINT64_MAX)
+        return "a message is there that nobody put";
+    return NULL;
+}
+
+static void
+prepare_four_large(void)
+{
+    world.cell = queue_make(0, 0);
+    for (uint64_t i = 0; i < 4; i++)
+        put_large(world.cell, i, 9000);
+}
+
+static const char *
+check_read_in_place(void)
+{
+    bury_victim();
+    uint64_t next = taken();
+    for (uint64_t i = 4; i < 8; i++)
+        if (put_large(world.cell, i, 9000) != 0)
+            return "nothing can be put";
+    for (; next < 8; next++)
+        if (get_large(world.cell) != next)
+            return "a message is lost or doubled";
+    return get_large(world.cell) == UINT64_MAX ? NULL : "a message is there that nobody put";
+}
+
+/* The victim sleeps for a message, and another behind it. */
+static void
+put_for_victim(void)
+{
+    help_asleep(0, consume);
+    put_message();
+}
+
+/* The victim slept, was woken by a message, and may have died before it took it. */
+static const char *
+check_woken_consumer(void)
+{
+    if (taken() == 0 && !tap_until(atomic_load(&board->seen[1]) == 1))
+        return "a message is there, and the other consumer sleeps";
+    queue_put(world.cell, 200, 40, AMP_AT_ONCE);
+    if (!served(0) || board->seen[7])
+        return "a message was put after the death, and the other consumer sleeps";
+    return NULL;
+}
+
+/* Messages with objects. */
+
+static void
+make_object(void)
+{
+    atomic_store(&board->handle, amp_cell_handle(tap_object(AMP_EVENT, "cargo")));
+}
+
+static void
+prepare_message_with_object(void)
+{
+    uint64_t handle;
+    prepare_queue();
+    make_object();
+    handle = board->handle;
+    queue_put_objects(world.cell, 100, 40, &handle, 1, AMP_AT_ONCE);
+    amp_unhold(handle);
+}
+
+static void
+put_object_and_drop_it(void)
+{
+    uint64_t handle = board->handle;
+    queue_put_objects(world.cell, 100, 40, &handle, 1, AMP_AT_ONCE);
+    amp_unhold(handle);
+}
+
+/* The victim's object is in the message or nowhere. */
+static const char *
+check_cargo(void)
+{
+    uint64_t handles[4], number;
+    size_t length;
+    uint32_t n;
+    bury_victim();
+    bool is_there = amp_ring_size(world.cell) == 1;
+    if ((amp_cell_of(board->handle) != NULL) != is_there)
+        return is_there ? "the object in a message has ended" : "an object is left that nobody has";
+    if (is_there) {
+        if (queue_get_objects(world.cell, &number, &length, handles, &n, AMP_AT_ONCE) != 0 ||
+            n != 1 || handles[0] != board->handle)
+            return "the message is not what was put";
+        amp_unhold(handles[0]);
+        if (amp_cell_of(board->handle) != NULL)
+            return "the object outlives its last holder";
+    }
+    return NULL;
+}
+
+static void
+close_queue(void)
+{
+    amp_ring_close(world.cell, AMP_RING_NO_PUTS);
+}
+
+static int
+wait_for_close(void *argument)
+{
+    int i = *(int *) argument;
+    uint64_t number;
+    atomic_store(&board->started[i], 1); /* with slices: a close is two steps */
+    atomic_store(&board->result[i], queue_get(world.cell, &number, AMP_FOREVER));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_waits_for_close(void)
+{
+    help_asleep(0, wait_for_close);
+}
+
+static const char *
+check_close(void)
+{
+    if (!atomic_load(&world.cell->q_closed)) {
+        if (queue_put(world.cell, 5, 40, AMP_AT_ONCE) != 0 || !served(0) || board->result[0] != 0)
+            return "the queue is open, and does not work";
+        return NULL;
+    }
+    if (!served(0) || board->result[0] != -EPIPE)
+        return "the queue is closed, and who waits is not told";
+    amp_ring_close(world.cell, AMP_RING_NO_PUTS);
+    if (queue_put(world.cell, 5, 40, AMP_AT_ONCE) != -EPIPE)
+        return "a closed queue takes messages";
+    return NULL;
+}
+
+/* Tasks. */
+
+static void
+prepare_task(void)
+{
+    uint64_t number;
+    prepare_queue();
+    queue_put(world.cell, 1, 40, AMP_AT_ONCE);
+    queue_get(world.cell, &number, AMP_AT_ONCE);
+}
+
+static void
+do_task(void)
+{
+    amp_ring_task_done(world.cell);
+}
+
+static int
+wait_for_tasks(void *argument)
+{
+    int i = *(int *) argument;
+    struct amp_what what = {.kind = AMP_QUEUE};
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], amp_ring_join(world.cell, AMP_FOREVER, &what));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_joins(void)
+{
+    help_asleep(0, wait_for_tasks);
+}
+
+static const char *
+check_tasks(void)
+{
+    int result = amp_ring_task_done(world.cell); /* again, or for the first time */
+    if (result != 0 && result != -ERANGE)
+        return "a task can be done in no way";
+    if (!served(0))
+        return "all tasks are done, and who joins sleeps";
+    if (amp_ring_task_done(world.cell) != -ERANGE)
+        return "more can be done than was put";
+    return NULL;
+}
+
+static void
+prepare_lease(void)
+{
+    tap_need(amp_cell_make(AMP_QUEUE, "tasks", &world.cell) == 0);
+    amp_ring_init(world.cell, 0, 0);
+    tap_need(amp_ring_init_leases(world.cell, 2) == 0);
+    amp_cell_ready(world.cell);
+    queue_put(world.cell, 11, 40, AMP_AT_ONCE);
+    queue_put(world.cell, 12, 40, AMP_AT_ONCE);
+}
+
+static void
+take_by_lease(void)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    struct amp_message message;
+    amp_ring_take_lease(world.cell, 1, AMP_AT_ONCE, &what, &message);
+    amp_message_done(&message);
+}
+
+static const char *
+check_lease(void)
+{
+    amp_time deadline;
+    uint64_t number, task = amp_lease_task(world.cell, 1, &deadline);
+    uint64_t expected = taken() == 1 ? 11 : 0;
+    if (task != expected)
+        return "the lease does not say what was taken";
+    for (number = expected ? 12 : 11; number <= 12; number++) {
+        uint64_t got;
+        if (queue_get(world.cell, &got, AMP_AT_ONCE) != 0 || got != number)
+            return "a task is lost or doubled";
+    }
+    return NULL;
+}
+
+/*
+ * Tables.
+ */
+
+static void
+prepare_dict(void)
+{
+    world.cell = table_make(AMP_DICT);
+    dict_set(world.cell, "a", "old");
+    dict_set(world.cell, "b", "other");
+}
+
+/* One more entry does not fit into the slots. */
+static void
+prepare_full_dict(void)
+{
+    char key[8];
+    prepare_dict();
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        dict_set(world.cell, key, key);
+    }
+}
+
+static void
+set_entry(void)
+{
+    dict_set(world.cell, "a", "new");
+}
+
+static void
+add_entry(void)
+{
+    dict_set(world.cell, "c", "new");
+}
+
+static void
+remove_entry(void)
+{
+    dict_set(world.cell, "a", NULL);
+}
+
+static const char *
+check_dict(void)
+{
+    uint32_t others = 0;
+    char key[8];
+    for (int i = 0; i < 10; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        if (dict_has(world.cell, key, key))
+            others++;
+        else if (!dict_has(world.cell, key, NULL))
+            return "an entry that nobody changed is not what it was";
+    }
+    bool a_old = dict_has(world.cell, "a", "old"), a_new = dict_has(world.cell, "a", "new");
+    bool a_gone = dict_has(world.cell, "a", NULL);
+    bool c_new = dict_has(world.cell, "c", "new"), c_gone = dict_has(world.cell, "c", NULL);
+    if (a_old + a_new + a_gone != 1 || c_new + c_gone != 1)
+        return "an entry is neither old nor new";
+    if (!dict_has(world.cell, "b", "other") || (others != 0 && others != 10))
+        return "an entry that nobody changed is lost";
+    if (amp_dict_count(world.cell) != 1 + others + !a_gone + c_new)
+        return "the count is wrong";
+    for (int i = 0; i < 30; i++) {
+        snprintf(key, sizeof key, "n%d", i);
+        if (dict_set(world.cell, key, "later") != 0 || !dict_has(world.cell, key, "later"))
+            return "nothing can be set any more";
+    }
+    return amp_dict_count(world.cell) == 31 + others + !a_gone + c_new ? NULL
+                                                                      : "the count is wrong later";
+}
+
+static void
+prepare_list(void)
+{
+    char value[8];
+    world.cell = table_make(AMP_LIST);
+    for (int i = 1; i <= 6; i++) {
+        snprintf(value, sizeof value, "%d", i);
+        list_append(world.cell, value);
+    }
+}
+
+static void
+append_to_list(void)
+{
+    list_append(world.cell, "7");
+}
+
+static void
+pop_from_list(uint64_t position)
+{
+    struct amp_message message;
+    amp_list_pop(world.cell, position, &message);
+    amp_message_done(&message);
+}
+
+static void
+pop_from_middle(void)
+{
+    pop_from_list(3);
+}
+
+static void
+pop_first(void)
+{
+    pop_from_list(1);
+}
+
+static void
+pop_last(void)
+{
+    pop_from_list(0);
+}
+
+/* 1 ... 6, or with 7, or without one of them. */
+static const char *
+check_list(void)
+{
+    uint32_t length = amp_dict_count(world.cell);
+    if (length < 5 || length > 7)
+        return "the length is wrong";
+    char value[16];
+    int expected = 1, missing = 0;
+    for (uint32_t i = 1; i <= length; i++, expected++) {
+        snprintf(value, sizeof value, "%d", expected);
+        if (list_has(world.cell, i, value))
+            continue;
+        missing++;
+        snprintf(value, sizeof value, "%d", ++expected);
+        if (!list_has(world.cell, i, value))
+            return "the order is broken";
+    }
+    if (missing > 1 || (length >= 6 && missing > 0))
+        return "a value is lost";
+    if (list_append(world.cell, "later") != 0 || !list_has(world.cell, length + 1, "later"))
+        return "nothing can be appended";
+    pop_from_list(2);
+    return amp_dict_count(world.cell) == length ? NULL : "nothing can be popped";
+}
+
+/*
+ * Objects, runs, members.
+ */
+
+static void
+prepare_nothing(void)
+{
+}
+
+static void
+make_bounded(void)
+{
+    prepare_bounded();
+    world.cell = NULL; /* the victim's own, which its burial ends */
+}
+
+static void
+make_queue_and_put(void)
+{
+    put_large(queue_make(0, 0), 1, 9000);
+}
+
+static const char *
+check_nothing(void)
+{
+    bury_victim();
+    struct amp_cell *cell = tap_object(AMP_EVENT, "after");
+    if (amp_lock_try(&cell->c_lock0) != 0)
+        return "a new object's lock is not free";
+    amp_lock_leave(&cell->c_lock0);
+    tap_unhold(cell);
+    return NULL;
+}
+
+/* A queue that only the victim holds, with a queue in it, with an object in that. */
+static void
+make_nested(void)
+{
+    struct amp_cell *outer = queue_make(0, 0), *inner = queue_make(0, 0);
+    uint64_t handle, queue = amp_cell_handle(inner);
+    make_object();
+    handle = board->handle;
+    queue_put_objects(inner, 1, 9000, &handle, 1, AMP_AT_ONCE);
+    queue_put_objects(outer, 1, 40, &queue, 1, AMP_AT_ONCE);
+    amp_unhold(handle);
+    amp_unhold(queue);
+    world.other = outer;
+}
+
+static void
+unhold_nested(void)
+{
+    tap_unhold(world.other);
+}
+
+/* An entry with an object, replaced by one without. */
+static void
+prepare_entry_with_object(void)
+{
+    prepare_dict();
+    make_object();
+    uint64_t handle = board->handle;
+    struct amp_stored stored = {.value = text("old"), .handles = &handle, .n = 1};
+    amp_dict_set(world.cell, text("a"), &stored, AMP_ANY_VERSION);
+    amp_unhold(handle);
+}
+
+static const char *
+check_entry_with_object(void)
+{
+    bury_victim();
+    bool lives = amp_cell_of(board->handle) != NULL;
+    if (dict_has(world.cell, "a", "new"))
+        return lives ? "an object is left that nobody has" : NULL;
+    struct amp_message message;
+    uint64_t version;
+    if (amp_dict_get(world.cell, text("a"), &message, &version) != 0 || message.ncells != 1 || !lives)
+        return "the object in an entry has ended";
+    amp_message_done(&message);
+    amp_unhold(board->handle);
+    return NULL;
+}
+
+static void
+prepare_owner(void)
+{
+    world.cell = tap_object(AMP_VALUE, "owner of runs");
+}
+
+static void
+take_run(void)
+{
+    uint32_t page;
+    amp_arena_take(3 * AMP_PAGE, amp_cell_index(world.cell), &page);
+}
+
+static void
+prepare_runs(void)
+{
+    uint32_t before, page, after;
+    prepare_owner();
+    uint32_t owner = amp_cell_index(world.cell);
+    tap_need(amp_arena_take(20 * AMP_PAGE, owner, &before) == 0);
+    tap_need(amp_arena_take(5 * AMP_PAGE, owner, &page) == 0);
+    tap_need(amp_arena_take(20 * AMP_PAGE, owner, &after) == 0);
+    amp_arena_free(before);
+    amp_arena_free(after);
+    atomic_store(&board->page, page);
+}
+
+/* Frees one run between two that are free, and takes one that needs two of them joined. */
+static void
+free_and_take_run(void)
+{
+    uint32_t page;
+    amp_arena_free(board->page);
+    amp_arena_take(24 * AMP_PAGE, amp_cell_index(world.cell), &page);
+    amp_arena_free(page);
+}
+
+static bool
+keep_none(uint32_t page, void *argument)
+{
+    (void) page, (void) argument;
+    return false;
+}
+
+static const char *
+check_runs(void)
+{
+    uint32_t page[20];
+    amp_arena_reclaim(amp_cell_index(world.cell), keep_none, NULL);
+    for (uint32_t i = 0; i < 20; i++) {
+        if (amp_arena_take((i % 7 + 1) * AMP_PAGE, amp_cell_index(world.cell), &page[i]) != 0)
+            return "the arena gives no runs any more";
+        memset(amp_page_at(page[i]), (int) i, (i % 7 + 1) * AMP_PAGE);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        const unsigned char *bytes = amp_page_at(page[i]);
+        if (bytes[0] != i || bytes[(i % 7 + 1) * AMP_PAGE - 1] != i)
+            return "two runs overlap";
+        amp_arena_free(page[i]);
+    }
+    return NULL;
+}
+
+/* The victim is the parent's half of a fork. */
+static void
+reserve_slot(void)
+{
+    uint32_t member, generation;
+    if (amp_member_reserve("unborn", &member, &generation) == 0)
+        amp_holders_copy(amp_self.member, member);
+}
+
+/* The victim is a member already, but for the sweep it is the child of another fork: it enters the
+   slot that the test has reserved, and leaves it. */
+static void
+reserve_for_victim(void)
+{
+    prepare_event();
+    tap_need(amp_member_reserve("child", &world.member, &world.generation) == 0);
+    amp_holders_copy(amp_self.member, world.member);
+}
+
+static void
+be_no_member(void)
+{
+    amp_member_leave(0);
+}
+
+static void
+enter_and_leave(void)
+{
+    if (amp_member_enter(world.member, world.generation) == 0)
+        amp_member_leave(0);
+}
+
+static void
+begin_and_leave(void)
+{
+    if (amp_member_begin("thread") == 0)
+        amp_member_leave(0);
+}
+
+static const char *
+check_entered(void)
+{
+    bury_victim();
+    amp_member_bury(world.member, world.generation, true);
+    if (amp_member_lives(world.member, world.generation))
+        return "a member lives that is dead";
+    if (amp_member_enter(world.member, world.generation) != -ESTALE)
+        return "a slot that was given back can be entered";
+    return NULL;
+}
+
+static int
+die_with_estate(void *argument)
+{
+    (void) argument;
+    struct amp_ticket *ticket;
+    tap_object(AMP_EVENT, "only the dead one's");
+    queue_put(queue_make(0, 0), 1, 9000, AMP_AT_ONCE);
+    amp_condition_enlist(world.cell, &ticket);
+    raise(SIGKILL);
+    return 0;
+}
+
+/* Somebody died with objects, a ticket and a permit; the victim buries him. */
+static void
+prepare_burial(void)
+{
+    world.cell = tap_object(AMP_CONDITION, "condition");
+    world.dead = tap_child(die_with_estate, NULL);
+    waitpid(world.dead.pid, NULL, 0);
+}
+
+static void
+sweep_roster(void)
+{
+    amp_roster_sweep();
+}
+
+static const char *
+check_burial(void)
+{
+    bury_victim();
+    amp_roster_sweep();
+    if (amp_member_phase(amp_member_at(world.dead.member)) != AMP_FREE)
+        return "the dead is not buried";
+    if (amp_condition_notify(world.cell, 1) != 0)
+        return "the dead still waits";
+    return NULL;
+}
+
+/*
+ * The sweep.
+ */
+
+static const struct scenario scenarios[] = {
+    {"a lock, taken and given back", prepare_lock, NULL, NULL, change_under_lock, NULL, NULL,
+     check_lock, false},
+    {"a lock, with another that barges in", prepare_lock, NULL, NULL, change_under_lock, NULL,
+     barge, check_lock, false},
+    {"a lock given back to a waiter", prepare_lock, take_lock, wait_behind, leave_lock, NULL, NULL,
+     check_lock, false},
+    {"a lock given back to a waiter, and a third barges in", prepare_lock, take_lock, wait_behind,
+     leave_lock, NULL, barge, check_lock, false},
+    {"(a lock given back in two steps is found out)", prepare_lock, take_lock_with_two_steps,
+     wait_behind, leave_lock, NULL, barge, check_lock, true},
+    {"a waiter of a lock that was woken", prepare_held_lock, NULL, NULL, take_lock_for_good,
+     wake_victim_of_lock, NULL, check_lock, false},
+    {"a waiter of a lock that was woken, and a third barges in", prepare_held_lock, NULL, NULL,
+     take_lock_for_good, wake_victim_of_lock, barge, check_lock, false},
+
+    {"a permit given to a waiter", prepare_empty_semaphore, NULL, wait_for_permit_behind,
+     release_permit, NULL, NULL, check_semaphore, false},
+    {"a waiter that was woken for a permit", prepare_empty_semaphore, NULL, NULL,
+     take_permit_for_ever, give_permit_to_victim, NULL, check_semaphore, false},
+    {"a permit of a bounded semaphore, taken and given back", prepare_bounded, NULL, NULL,
+     take_and_give_permit, NULL, NULL, check_bounded, false},
+    {"a permit of a bounded semaphore, given to a waiter", prepare_bounded, take_permit,
+     wait_for_permit_behind, release_permit, NULL, NULL, check_bounded, false},
+
+    {"an event set for two waiters", prepare_event, NULL, two_wait_for_event, set_event, NULL, NULL,
+     check_event, false},
+    {"an event set by two at once", prepare_event, NULL, hold_setters_lock, set_event_late,
+     set_and_clear, set_beside, check_set_for_good, false},
+
+    {"a call to the first of two waiters", prepare_condition, NULL, two_wait_for_call, notify_one,
+     NULL, NULL, check_notify, false},
+    {"a wait at a condition that is given up", prepare_condition, NULL, NULL, look_into_condition,
+     NULL, NULL, check_ticket_is_gone, false},
+    {"a waiter that was called", prepare_condition, NULL, NULL, wait_at_condition,
+     call_victim, NULL, check_called, false},
+
+    {"the last party at a barrier", prepare_barrier, NULL, one_waits_at_barrier,
+     second_comes_to_barrier, NULL, NULL, check_barrier, false},
+    {"a party that goes on behind a barrier", prepare_barrier, NULL, NULL, pass_barrier_for_ever,
+     open_barrier_for_victim, NULL, check_passed_barrier, false},
+    {"a party whose time runs out", prepare_barrier, NULL, NULL, give_up_at_barrier, NULL, NULL,
+     check_given_up_barrier, false},
+
+    {"a message put for a consumer that sleeps", prepare_queue, NULL, one_consumes, put_message,
+     NULL, NULL, check_put, false},
+    {"a message got while a producer sleeps", prepare_queue_of_two, NULL, one_produces, get_message,
+     NULL, NULL, check_get, false},
+    {"a consumer that was woken by a message", prepare_queue, NULL, NULL, get_message,
+     put_for_victim, NULL, check_woken_consumer, false},
+    {"a message put into a segment of another", prepare_queue_with_messages, NULL, NULL,
+     put_into_new_segment, NULL, NULL, check_segments, false},
+    {"a message put into a segment of its own", prepare_queue_with_messages, NULL, NULL,
+     put_larger_than_segment, NULL, NULL, check_segments, false},
+    {"messages read in place, and a segment left behind", prepare_four_large, NULL, NULL,
+     get_in_place, NULL, NULL, check_read_in_place, false},
+    {"a message with an object, put by its only holder", prepare_queue, make_object, NULL,
+     put_object_and_drop_it, NULL, NULL, check_cargo, false},
+    {"a message with an object, got", prepare_message_with_object, NULL, NULL, get_message, NULL,
+     NULL, check_cargo, false},
+    {"a queue that is closed before a sleeper", prepare_queue, NULL, one_waits_for_close,
+     close_queue, NULL, NULL, check_close, false},
+    {"the last task, done while another joins", prepare_task, NULL, one_joins, do_task, NULL, NULL,
+     check_tasks, false},
+    {"a task taken by a lease", prepare_lease, NULL, NULL, take_by_lease, NULL, NULL, check_lease,
+     false},
+
+    {"an entry of a dict, set anew", prepare_dict, NULL, NULL, set_entry, NULL, NULL, check_dict,
+     false},
+    {"an entry added to a dict that must grow", prepare_full_dict, NULL, NULL, add_entry, NULL,
+     NULL, check_dict, false},
+    {"an entry removed from a dict", prepare_dict, NULL, NULL, remove_entry, NULL, NULL, check_dict,
+     false},
+    {"an entry with an object, set anew", prepare_entry_with_object, NULL, NULL, set_entry, NULL,
+     NULL, check_entry_with_object, false},
+    {"a value appended to a list", prepare_list, NULL, NULL, append_to_list, NULL, NULL, check_list,
+     false},
+    {"a value popped from the middle of a list", prepare_list, NULL, NULL, pop_from_middle, NULL,
+     NULL, check_list, false},
+    {"the first value popped from a list", prepare_list, NULL, NULL, pop_first, NULL, NULL,
+     check_list, false},
+    {"the last value popped from a list", prepare_list, NULL, NULL, pop_last, NULL, NULL,
+     check_list, false},
+
+    {"an object made, with memory", prepare_nothing, NULL, NULL, make_bounded, NULL, NULL,
+     check_nothing, false},
+    {"a queue made, with a message", prepare_nothing, NULL, NULL, make_queue_and_put, NULL, NULL,
+     check_nothing, false},
+    {"a queue in a queue, let go by its last holder", prepare_nothing, make_nested, NULL,
+     unhold_nested, NULL, NULL, check_nothing, false},
+    {"a run of pages, taken", prepare_owner, NULL, NULL, take_run, NULL, NULL, check_runs, false},
+    {"runs of pages, freed and joined", prepare_runs, NULL, NULL, free_and_take_run, NULL, NULL,
+     check_runs, false},
+    {"a slot reserved for a child", prepare_event, NULL, NULL, reserve_slot, NULL, NULL,
+     check_nothing, false},
+    {"a child that becomes a member, and leaves", reserve_for_victim, be_no_member, NULL,
+     enter_and_leave, NULL, NULL, check_entered, false},
+    {"a thread that becomes a member, and leaves", prepare_event, be_no_member, NULL,
+     begin_and_leave, NULL, NULL, check_nothing, false},
+    {"a member that buries another", prepare_burial, NULL, NULL, sweep_roster, NULL, NULL,
+     check_burial, false},
+};
+
+#define SCENARIOS ((int) (sizeof scenarios / sizeof *scenarios))
+
+enum step {
+    STEPPED,
+    FINISHED, /* the operation is over */
+    BLOCKED,  /* the victim sleeps in the kernel */
+};
+
+static struct amp_child
+spawn_victim(const struct scenario *s)
+{
+    struct amp_child child;
+    int result = amp_spawn("victim", AMP_DIES_WITH_PARENT, NULL, NULL, &child);
+    tap_need(result >= 0);
+    if (result == AMP_IN_CHILD) {
+        free(malloc(100)); /* the allocator is ready */
+        if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0)
+            _exit(1);
+        if (s->begin)
+            s->begin();
+        raise(SIGSTOP);
+        s->operation();
+        raise(SIGSTOP);
+        tap_stay();
+    }
+    return child;
+}
+
+/* Waits for the victim's next stop. */
+static enum step
+next_stop(pid_t pid)
+{
+    for (int looks = 0;; looks++) {
+        int status;
+        if (waitpid(pid, &status, WNOHANG) == pid) {
+            tap_need(WIFSTOPPED(status));
+            return WSTOPSIG(status) == SIGSTOP ? FINISHED : STEPPED;
+        }
+        if (looks > 100 && tap_state(pid) == 'S')
+            return BLOCKED;
+        sched_yield();
+    }
+}
+
+static enum step
+step(pid_t pid)
+{
+    ptrace(PTRACE_SINGLESTEP, pid, 0, 0);
+    return next_stop(pid);
+}
+
+/* Where the victim stands, as an offset in the program, for addr2line; 0 when that is not known. */
+static unsigned long
+place_of(pid_t pid)
+{
+#if defined(__x86_64__)
+    extern char __executable_start;
+    struct user_regs_struct registers;
+    if (ptrace(PTRACE_GETREGS, pid, 0, &registers) == 0)
+        return registers.rip - (unsigned long) &__executable_start;
+#else
+    (void) pid;
+#endif
+    return 0;
+}
+
+static void
+end_helpers(void)
+{
+    for (int i = 0; i < HELPERS; i++) {
+        if (world.has_helper[i] && !world.helper[i].reaped)
+            tap_kill(&world.helper[i]);
+    }
+}
+
+/* One point: the victim is killed after `n` instructions, or when it has finished; *steps is how many
+   they were. What is wrong then, or NULL. */
+static const char *
+sweep_point(const struct scenario *s, long n, long *steps, unsigned long *place)
+{
+    memset(&world, 0, sizeof world);
+    memset(board, 0, sizeof *board);
+    world.patience = s->must_fail ? AMP_SECOND / 5 : TAP_PATIENCE;
+    struct tap_account before = tap_account();
+    s->prepare();
+    world.victim = spawn_victim(s);
+    pid_t pid = world.victim.pid;
+    int status;
+    tap_need(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+    if (s->watch)
+        s->watch();
+    enum step last = STEPPED;
+    if (s->release) {
+        while ((last = step(pid)) == STEPPED)
+            ;
+        tap_need(last == BLOCKED);
+        s->release();
+        tap_need(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status));
+        last = STEPPED;
+    }
+    for (*steps = 0; *steps < n && last == STEPPED; ++*steps)
+        last = step(pid);
+    world.is_over = last != STEPPED;
+    *place = last == BLOCKED ? 0 : place_of(pid);
+    if (s->adversary)
+        s->adversary();
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    world.victim.reaped = true;
+    const char *problem = s->check();
+    end_helpers();
+    if (!world.buried)
+        bury_victim();
+    drop_objects();
+    amp_roster_sweep();
+    if (problem == NULL && !tap_same(before, tap_account()))
+        problem = "something is left behind";
+    return problem;
+}
+
+/* The points are spread evenly by the golden ratio, so that any budget looks everywhere. */
+static long
+nth_point(long i, long total, uint64_t seed)
+{
+    double place = (double) (seed % 1000003) / 1000003.0 + (double) i * 0.6180339887498949;
+    place -= (double) (long) place;
+    return (long) (place * (double) total);
+}
+
+static void
+sweep(const struct scenario *s, uint64_t seed, bool full)
+{
+    long total, steps;
+    unsigned long place;
+    int problems = 0;
+    amp_time end = amp_now() + BUDGET / SCENARIOS;
+    const char *problem = sweep_point(s, LONG_MAX, &total, &place);
+    if (problem != NULL) {
+        problems++;
+        diag("after the whole operation: %s", problem);
+    }
+    long points = 0;
+    for (; points < total && problems < PROBLEMS_MAX; points++) {
+        if (!full && points > 0 && amp_now() >= end)
+            break;
+        long n = full ? points : nth_point(points, total, seed);
+        problem = sweep_point(s, n, &steps, &place);
+        if (problem == NULL)
+            continue;
+        problems++;
+        if (!s->must_fail)
+            diag("after %ld of %ld instructions, at 0x%lx: %s", n, total, place, problem);
+    }
+    ok((problems > 0) == s->must_fail, "%s", s->promise);
+    diag("%ld of %ld points", points + 1, total + 1);
+}
+
+/* May a process be traced here, instruction by instruction? */
+static bool
+can_trace(void)
+{
+    fflush(stdout);
+    pid_t pid = fork();
+    int status;
+    if (pid == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0)
+            _exit(1);
+        raise(SIGSTOP);
+        _exit(0);
+    }
+    bool can = waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status);
+    for (int i = 0; i < 3 && can; i++)
+        can = ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0 && waitpid(pid, &status, 0) == pid &&
+              WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    return can;
+}
+
+int
+main(int argc, char **argv)
+{
+    if (!tap_forks())
+        return tap_skip_all("it is about processes");
+    if (getenv("LD_BIND_NOW") == NULL) { /* looking up a symbol would be hundreds of instructions */
+        setenv("LD_BIND_NOW", "1", 1);
+        execv("/proc/self/exe", argv);
+    }
+    if (!can_trace())
+        return tap_skip_all("this system does not let a process trace its child (ptrace)");
+    bool full = argc > 1 && strcmp(argv[1], "full") == 0;
+    uint64_t seed = argc > 1 && !full ? strtoull(argv[1], NULL, 10) : (uint64_t) amp_now() % 1000003;
+    /* Tracer and victim take turns, which is much faster on one processor. */
+    cpu_set_t processors;
+    CPU_ZERO(&processors);
+    CPU_SET(sched_getcpu(), &processors);
+    sched_setaffinity(0, sizeof processors, &processors);
+    amp_spins = 5;
+    tap_family(0);
+    board = tap_shared(sizeof *board);
+    diag(full ? "every instruction" : "seed %llu", (unsigned long long) seed);
+    for (int i = 0; i < SCENARIOS; i++)
+        sweep(&scenarios[i], seed, full);
+    return tap_done();
+}
