@@ -282,9 +282,9 @@ join(struct amp_header *h, uint32_t page, uint64_t word)
     }
 }
 
-/* First fit from the rover on, among a bounded number of runs. */
+/* First fit from the rover on, among the next `most` runs. */
 static bool
-search(struct amp_header *h, uint32_t length, uint32_t *found)
+search(struct amp_header *h, uint32_t length, uint32_t most, uint32_t *found)
 {
     if (h->h_free < length)
         return false;
@@ -292,7 +292,7 @@ search(struct amp_header *h, uint32_t length, uint32_t *found)
     if (RUN_LENGTH(word_of(page)) == 0)
         page = 0; /* the run that the rover stood on was joined to another */
     uint32_t start = page;
-    for (int looked = 0; looked < SEARCH_MAX && h->h_top > 0; looked++) {
+    for (uint32_t looked = 0; looked < most; looked++) {
         uint64_t word = word_of(page);
         if (RUN_STATE(word) != RUN_USED) {
             word = join(h, page, word);
@@ -337,34 +337,44 @@ extend(struct amp_header *h, uint32_t length, uint32_t *page)
     return 0;
 }
 
+/* Makes the beginning of a free run a used one. */
+static int
+use_free_run(struct amp_header *h, uint32_t page, uint32_t length, uint32_t owner)
+{
+    uint64_t word = word_of(page);
+    uint32_t rest = RUN_LENGTH(word) - length;
+    if (RUN_STATE(word) == RUN_COLD) {
+        int failure = amp_arena_back(h->h_pages + (uint64_t) page * AMP_PAGE,
+                                     (uint64_t) length * AMP_PAGE);
+        if (failure != 0)
+            return failure;
+    }
+    if (rest > 0) /* the rest first: until our own word says so it is inside of our run */
+        set_word(page + length, RUN(RUN_STATE(word), rest, 0));
+    set_word(page, RUN(RUN_USED, length, owner));
+    h->h_free -= length;
+    return 0;
+}
+
 int
 amp_arena_take(uint64_t size, uint32_t owner, uint32_t *page)
 {
-    uint64_t pages = size == 0 ? 1 : (size + AMP_PAGE - 1) / AMP_PAGE;
-    if (pages > amp_arena.header->h_pages_max)
+    if (size > (uint64_t) amp_arena.header->h_pages_max * AMP_PAGE)
         return -ENOMEM;
-    uint32_t length = (uint32_t) pages;
-    int failure = 0;
+    uint32_t length = size == 0 ? 1 : (uint32_t) ((size + AMP_PAGE - 1) / AMP_PAGE);
     struct amp_header *h = enter();
-    if (recall(h, length, page) || search(h, length, page)) {
-        uint64_t word = word_of(*page);
-        uint32_t rest = RUN_LENGTH(word) - length;
-        if (RUN_STATE(word) == RUN_COLD)
-            failure = amp_arena_back(h->h_pages + (uint64_t) *page * AMP_PAGE,
-                                     (uint64_t) length * AMP_PAGE);
-        if (failure == 0) {
-            if (rest > 0) /* the rest first: until our own word says so it is inside of our run */
-                set_word(*page + length, RUN(RUN_STATE(word), rest, 0));
-            set_word(*page, RUN(RUN_USED, length, owner));
-            h->h_free -= length;
-        }
-    } else {
-        failure = extend(h, length, page);
-        if (failure == 0) {
-            set_word(*page, RUN(RUN_USED, length, owner));
-            AMP_COMPILER_BARRIER();
-            h->h_top = *page + length;
-        }
+    bool is_found = recall(h, length, page) || search(h, length, SEARCH_MAX, page);
+    int failure = is_found ? 0 : extend(h, length, page);
+    if (failure != 0 && search(h, length, UINT32_MAX, page)) { /* however far it is */
+        is_found = true;
+        failure = 0;
+    }
+    if (is_found) {
+        failure = use_free_run(h, *page, length, owner);
+    } else if (failure == 0) {
+        set_word(*page, RUN(RUN_USED, length, owner));
+        AMP_COMPILER_BARRIER();
+        h->h_top = *page + length;
     }
     leave(h);
     return failure;

@@ -156,19 +156,19 @@ find_free(struct amp_header *h, uint32_t *index)
     uint32_t top = atomic_load_explicit(&h->h_cells_top, memory_order_relaxed);
     if (top == 0)
         top = 1; /* cell 0 is nobody's */
-    /* Cells that did not fit into the recent ones. The rover goes once round before new ones
-       are taken whenever a good part of the table should be free. */
-    for (uint32_t looked = 0; h->h_cells_free > top / 4 && looked < 4096; looked++) {
-        if (h->h_cells_rover >= top) {
+    /* Cells that did not fit into the recent ones: looked for, some at a time, when a good part of
+       the table should be free; and everywhere, when there are no new ones. */
+    bool is_full = top == h->h_cells_max;
+    uint32_t most = is_full ? top : h->h_cells_free > top / 4 ? 4096 : 0;
+    for (uint32_t looked = 0; looked < most; looked++) {
+        if (h->h_cells_rover == 0 || h->h_cells_rover >= top)
             h->h_cells_rover = 1;
-            h->h_cells_free = 0;
-            break;
-        }
         *index = h->h_cells_rover++;
         if (is_free(*index))
             return 0;
     }
-    if (top == h->h_cells_max)
+    h->h_cells_free -= most < h->h_cells_free ? most : h->h_cells_free; /* the guess was too high */
+    if (is_full)
         return -ENOMEM;
     if (top >= h->h_cells_backed) {
         int failure = amp_arena_back(h->h_cells + (uint64_t) h->h_cells_backed * AMP_CELL_SIZE,

@@ -187,6 +187,17 @@ tap_visible_kernel(void)
 }
 #endif
 
+/* True where a signal's handler runs when the signal arrives. The thread sanitizer puts it off. */
+static inline bool
+tap_signals_arrive(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    return false;
+#else
+    return true;
+#endif
+}
+
 /* The test becomes the first member of a family, with an arena of this size; 0: TAP_ARENA. */
 static inline void
 tap_family(uint64_t bytes)

@@ -525,15 +525,17 @@ test_descriptors(void)
     is(result, -ETIMEDOUT, "nor within a short time");
     ok(amp_now() >= deadline, "which has gone by");
 
-    handle(handler);
-    alarm_in(10000);
-    while ((result = amp_wait_descriptors(poll, 2, AMP_FOREVER, &what)) == 0)
-        ;
-    is(result, -EINTR, "a signal ends the wait for descriptors");
-    handle(handler);
-    raise(SIGALRM);
-    is(amp_wait_descriptors(poll, 2, AMP_FOREVER, &what), -EINTR, "also when it came before");
-    amp_self.signalled = 0;
+    if (tap_signals_arrive()) {
+        handle(handler);
+        alarm_in(10000);
+        while ((result = amp_wait_descriptors(poll, 2, AMP_FOREVER, &what)) == 0)
+            ;
+        is(result, -EINTR, "a signal ends the wait for descriptors");
+        handle(handler);
+        raise(SIGALRM);
+        is(amp_wait_descriptors(poll, 2, AMP_FOREVER, &what), -EINTR, "also when it came before");
+        amp_self.signalled = 0;
+    }
 
     poll[1].events = POLLOUT;
     is(amp_wait_descriptors(poll, 2, AMP_FOREVER, &what), 1, "one descriptor is ready");
@@ -572,8 +574,10 @@ main(void)
         test_waking_operations();
         test_many_woken();
     }
-    test_signals();
-    test_signal_storm();
+    if (tap_signals_arrive()) {
+        test_signals();
+        test_signal_storm();
+    }
     test_many("this kernel");
     amp_futex.wait_many = no_wait_many;
     test_many("a kernel without");
