@@ -7,10 +7,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* FUTEX_WAKE_OP compares the old value and may wake on a second word. That half is not wanted: the
-   comparison is one that no word of ours can satisfy. */
-#define OPERATION(operation, argument) \
-    ((uint32_t) FUTEX_OP((operation), argument, FUTEX_OP_CMP_EQ, 0xfff))
+/* What FUTEX_WAKE_OP does to the word: four bits of operation, four of comparison, twelve each of
+   their arguments (the kernel's own macro shifts a signed number too far). It compares the old
+   value and may wake on a second word. That half is not wanted: the comparison is one that no word
+   of ours can satisfy. */
+#define OPERATION(operation, argument)                                       \
+    ((uint32_t) (operation) << 28 | (uint32_t) FUTEX_OP_CMP_EQ << 24 |       \
+     ((uint32_t) (argument) & 0xfff) << 12 | 0xfff)
 
 static int
 futex_call(amp_word *word, int operation, uint32_t value, const void *timeout, amp_word *word2,
