@@ -1,34 +1,44 @@
 -- pool: worker processes that run functions.
 --
--- Tasks and results are two queues in shared memory. A worker takes a task under a lease, which says in
--- shared memory what it works on; it puts the result, and then gives the lease back. Workers need nobody to
--- go on; the process that made the pool collects results, runs callbacks and replaces the dead, inside of
--- its own calls (`pump`). A worker that died is looked at in this order: its results are collected, then its
--- lease is read: a task in it that has no result yet is tried again, or fails. A result that comes twice is
--- known by its number.
+-- Tasks and results are two queues in shared memory. A worker takes a task under a lease, which
+-- says in shared memory what it works on; it puts the result, and then gives the lease back.
+-- Workers need nobody to go on; the process that made the pool collects results, runs callbacks and
+-- replaces the dead, inside of its own calls (`pump`). A worker that died is looked at in this
+-- order: its results are collected, then its lease is read: a task in it that has no result yet is
+-- tried again, or fails. A result that comes twice is known by its number.
 --
 -- A message is a number and values:
---   task    "call", f, args, kwargs              -> what one call returns
---           "items", f, list, n, first, spread   -> what the calls for each item return
---           "range", first, last                 -> the same, for the items of the list that the workers
---                                                   inherited by their fork
---   result  "ok", ...                            the values
---           "error", value, text, traceback      the call failed
---           "items", values, n, errors           values[i] is a packed list; errors[i] = {value, text, traceback}
--- Number 0 is the pool's: "broken", value, text, traceback: an initializer failed.
+--   task    "call", f, args, kwargs        -> what one call returns
+--           "items", f, list, n, spread    -> what the calls for each item return
+--           "range", first, last           -> the same, for items of the list that the workers
+--                                             inherited by their fork
+--   result  "ok", ...                      the values
+--           "error", value, text, traceback, worker
+--                                          the call failed
+--           "items", values, n, errors, more
+--                                          values[i] is the first that a call returned; where it
+--                                          returned another number of values than one, more[i] is
+--                                          the packed list; where it failed, errors[i] is {value,
+--                                          text, traceback, worker}
+-- Number 0 is the pool's: "broken", and what an error has: an initializer failed.
+--
+-- What changes the state of a pool runs without handlers of signals (native.undisturbed): one that
+-- raises must not leave a result half noted. What the user wrote, callbacks and iterators, runs
+-- with them.
 
 local native = ...
 local process, signal, processes = native.process, native.signal, native.processes
 
 local DEATHS_WITHOUT_RESULT = 16 -- a worker, in a row: then the pool is broken
 local READ_AHEAD = 2 -- chunks for each worker, of an iterator that is read as needed
+local LIST_AHEAD = 16 -- the same of a list, whose results are held until they are asked for
 local GRACE = 1 -- seconds that a terminated worker has
 
 local Pool, Result = {}, {}
 Pool.__index, Pool.__name = Pool, "Pool"
 Result.__index, Result.__name = Result, "AsyncResult"
 
--- The worker -------------------------------------------------------------------------------------------
+-- The worker --------------------------------------------------------------------------------------
 
 local function describe_error(e)
   if type(e) == "string" then return e end
@@ -37,71 +47,57 @@ local function describe_error(e)
   return ("(error object is a %s value)"):format(type(e))
 end
 
--- The error, its text, and the worker's traceback.
+-- A message handler: the error, its text, the worker's traceback, and who it is.
 local function failure(e)
-  return {e, describe_error(e), debug.traceback(nil, 2)}
+  local worker = ("%s (pid %d)"):format(process.current_process().name, process.getpid())
+  return {e, describe_error(e), debug.traceback(nil, 2), worker}
 end
 
-local function call_with(f, args, kwargs)
-  local n = args.n or #args
-  if kwargs == nil then
-    return f(table.unpack(args, 1, n))
-  end
-  local all = table.move(args, 1, n, 1, {})
-  all[n + 1] = kwargs
-  return f(table.unpack(all, 1, n + 1))
+-- What a message handler gave, or could not for want of stack or memory.
+local function as_failure(e)
+  return type(e) == "table" and e or {e, describe_error(e), ""}
 end
 
-local function run_items(f, list, first, last, spread)
-  local values, errors = {}, nil
-  for i = first, last do
-    local one
-    if spread then
-      local item = list[i]
-      if type(item) == "table" then
-        one = table.pack(xpcall(call_with, failure, f, item))
-      else
-        one = {false, failure("starmap wants each item to be a list of arguments, not a "
-                              .. type(item))}
-      end
-    else
-      one = table.pack(xpcall(f, failure, list[i]))
-    end
-    if one[1] then
-      values[i - first + 1] = table.pack(table.unpack(one, 2, one.n))
-    else
-      errors = errors or {}
-      errors[i - first + 1] = one[2]
-    end
+local call_with = processes.call_with
+
+local function call_spread(f, list, i)
+  local item = list[i]
+  if type(item) ~= "table" then
+    error("starmap wants each item to be a list of arguments, not a " .. type(item), 0)
   end
-  return "items", values, last - first + 1, errors
+  return call_with(f, item)
+end
+
+local function call_indexed(f, list, i)
+  return f(list[i])
+end
+
+local function outcome(ok, ...)
+  if ok then return "ok", ... end
+  local e = as_failure((...))
+  return "error", table.unpack(e, 1, 4)
 end
 
 local function run_task(inherited, kind, f, ...)
   if kind == "call" then
     local args, kwargs = ...
-    local results = table.pack(xpcall(call_with, failure, f, args, kwargs))
-    if results[1] then
-      return "ok", table.unpack(results, 2, results.n)
-    end
-    return "error", table.unpack(results[2], 1, 3)
+    return outcome(xpcall(call_with, failure, f, args, kwargs))
   elseif kind == "items" then
     local list, n, spread = ...
-    return run_items(f, list, 1, n, spread)
+    return "items", native.run_items(failure, f, list, 1, n, spread and call_spread or nil)
   elseif kind == "range" then
-    return run_items(inherited.f, inherited.list, f, (...))
+    local list, first, last = inherited.list, f, ...
+    local how = getmetatable(list) ~= nil and call_indexed or nil
+    return "items", native.run_items(failure, inherited.f, list, first, last, how)
   end
   return "error", f, f, "" -- it could not be received: kind is false, and this is why
 end
 
 -- An error whose value cannot be sent goes as its text.
 local function sendable_error(e)
+  e = as_failure(e)
   if pcall(native.sendable, e[1]) then return e end
-  return {e[2], e[2], e[3]}
-end
-
-local function unsendable(message)
-  return {message, message, ""}
+  return {e[2], e[2], e[3], e[4]}
 end
 
 -- Puts a result. One that cannot be sent becomes an error of its task, or of its item.
@@ -109,24 +105,28 @@ local function put_result(results, number, kind, ...)
   local ok, message = pcall(native.put, results, number, kind, ...)
   if ok then return end
   if kind == "ok" then
+    message = message:gsub("^cannot send args%[(%d+)%]", function(i)
+      return ("cannot send result[%d]"):format(i - 1)
+    end)
     native.put(results, number, "error", message, message, "")
   elseif kind == "error" then
     local e = sendable_error({...})
-    native.put(results, number, "error", e[1], e[2], e[3])
+    native.put(results, number, "error", table.unpack(e, 1, 4))
   else
-    local values, n, errors = ...
-    errors = errors or {}
+    local values, n, errors, more = ...
+    errors, more = errors or {}, more or {}
     for i = 1, n do
       if errors[i] then
         errors[i] = sendable_error(errors[i])
       else
-        local can, why = pcall(native.sendable, values[i])
+        local all = more[i] or {values[i]}
+        local can, why = pcall(native.sendable, all)
         if not can then
-          values[i], errors[i] = nil, unsendable(why)
+          values[i], more[i], errors[i] = nil, nil, {why, why, ""}
         end
       end
     end
-    native.put(results, number, "items", values, n, errors)
+    native.put(results, number, "items", values, n, errors, more)
   end
 end
 
@@ -137,7 +137,7 @@ local function work(settings, lease)
     local ok, e = xpcall(call_with, failure, settings.initializer, settings.initargs or {})
     if not ok then
       e = sendable_error(e)
-      native.put(results, 0, "broken", e[1], e[2], e[3])
+      native.put(results, 0, "broken", table.unpack(e, 1, 4))
       return
     end
   end
@@ -158,7 +158,7 @@ local function work(settings, lease)
   while serve(native.take(tasks, lease)) do end
 end
 
--- The pool: workers ------------------------------------------------------------------------------------
+-- The pool: workers -------------------------------------------------------------------------------
 
 local function hire(self, lease)
   local settings = self.settings
@@ -174,11 +174,11 @@ local function hire(self, lease)
   return worker
 end
 
-local function fail_all(self, value, text, traceback)
+local function fail_all(self, ...)
   local pending = self.pending
   self.pending, self.n_pending = {}, 0
   for _, task in pairs(pending) do
-    task.failed(value, text, traceback)
+    task.failed(...)
   end
 end
 
@@ -200,13 +200,13 @@ local function end_workers(self)
   end
 end
 
-local function break_pool(self, value, text, traceback)
-  self.broken = {value, text, traceback}
+local function break_pool(self, ...)
+  self.broken = {...}
   end_workers(self)
-  fail_all(self, value, text, traceback)
+  fail_all(self, ...)
 end
 
--- Results ----------------------------------------------------------------------------------------------
+-- Results -----------------------------------------------------------------------------------------
 
 local function settle(self, number, kind, ...)
   if number == 0 then
@@ -227,18 +227,20 @@ local function settle(self, number, kind, ...)
   end
 end
 
+local function note(self, number, kind, ...)
+  if number == nil then return false end
+  if kind == false then -- it could not be received: this is why
+    settle(self, number, "error", ..., ..., "")
+  else
+    settle(self, number, kind, ...)
+  end
+  return true
+end
+
 local function collect(self)
   local any = false
-  while true do
-    local message = table.pack(native.take(self.settings.results, nil, 0))
-    if message[1] == nil then return any end
-    if message[2] == false then
-      settle(self, message[1], "error", message[3], message[3], "")
-    else
-      settle(self, table.unpack(message, 1, message.n))
-    end
-    any = true
-  end
+  while note(self, native.take(self.settings.results, nil, 0)) do any = true end
+  return any
 end
 
 local function how_it_ended(worker)
@@ -285,17 +287,15 @@ local function bury(self, lease)
     end
   end
   if not self.broken and (self.state == "running" or self.n_pending > 0) then
-    hire(self, lease) -- where that fails, the others go on; without any, pump tells
+    hire(self, lease) -- where that fails, the others go on; without any, tend() tells
   end
 end
 
--- Collects results and looks after the workers; without any, waits until something happens.
-local function pump(self, deadline)
-  if process.getpid() ~= self.pid then
-    error("a pool belongs to the process that made it", 0)
-  end
-  local any = collect(self)
-  local lives = {}
+-- Collects results, and when there are none looks after the workers. Was there anything, and the
+-- workers that live.
+local function tend(self)
+  if collect(self) then return true end
+  local any, lives = false, {}
   for lease = 0, self.size - 1 do
     local worker = self.workers[lease]
     if worker and not processes.lives(worker._process.child) then
@@ -305,429 +305,651 @@ local function pump(self, deadline)
     end
     if worker then lives[#lives + 1] = worker._process.child end
   end
-  if any or self.broken or self.state == "ended" then return end
-  if #lives == 0 then
-    local text = "pool broken: no worker can be started"
-    break_pool(self, text, text, "")
-    return
-  end
-  local timeout
-  if deadline then
-    timeout = deadline - process.monotonic()
-    if timeout <= 0 then return end
-  end
-  native.wait(self.settings.results, lives, timeout)
-end
-
--- Waits until done() is true: false when the time is over.
-local function pump_until(self, done, timeout)
-  local deadline = timeout and process.monotonic() + timeout
-  while not done() do
-    if deadline and process.monotonic() >= deadline then
-      collect(self)
-      return done()
+  if #lives == 0 and self.n_pending > 0 then
+    local worker, why = hire(self, 0)
+    if not worker then
+      local text = "pool broken: no worker can be started: " .. why
+      break_pool(self, text, text, "")
     end
-    pump(self, deadline)
+    any = true
   end
-  return true
+  return any, lives
 end
-
--- Submitting -------------------------------------------------------------------------------------------
-
-local function check_running(self, level)
-  if process.getpid() ~= self.pid then
-    error("a pool belongs to the process that made it", level + 1)
-  elseif self.state == "ended" then
-    error("pool terminated", level + 1)
-  elseif self.broken then
-    error(self.broken[1], level + 1)
-  elseif self.state == "closed" then
-    error("the pool is closed; no more tasks can be given to it", level + 1)
-  end
-end
-
-local function submit(self, task, ...)
-  local number = self.next_number
-  self.next_number = number + 1
-  native.put(self.settings.tasks, number, ...)
-  task.tries = 0
-  if self.retries > 0 then task.message = table.pack(...) end
-  self.pending[number] = task
-  self.n_pending = self.n_pending + 1
-end
-
-local function check_function(f, method, level)
-  local mt = type(f) ~= "function" and getmetatable(f)
-  if type(f) ~= "function" and not (type(mt) == "table" and mt.__call) then
-    error(("%s wants a function, not a %s"):format(method, type(f)), level + 1)
-  end
-end
-
-local function check_list(list, method, level)
-  if type(list) ~= "table" and type(list) ~= "function" then
-    error(("%s wants a list or an iterator, not a %s"):format(method, type(list)), level + 1)
-  end
-end
-
--- Results of tasks --------------------------------------------------------------------------------------
 
 local function run_callback(f, ...)
-  if f == nil then return end
   local ok, message = xpcall(f, processes.traceback, ...)
   if ok then return end
   if processes.is_interrupt(message) then error(message, 0) end
   processes.report("error in a pool's callback: " .. message .. "\n")
 end
 
+-- Runs what the user wrote and results called for: callbacks, and iterators that are read on.
+local function attend(self)
+  local due = self.due
+  while due.first <= due.last do
+    local call = due[due.first]
+    due[due.first] = nil
+    due.first = due.first + 1
+    run_callback(call.f, table.unpack(call, 1, call.n))
+  end
+  local job = next(self.hungry)
+  while job do
+    self.hungry[job] = nil
+    local ok, e = pcall(job.feed)
+    if not ok then
+      self.hungry[job] = true
+      error(e, 0)
+    end
+    job = next(self.hungry)
+  end
+end
+
+-- Waits until done() is true: false when the time is over.
+local function pump_until(self, done, timeout)
+  local deadline = timeout and process.monotonic() + timeout
+  while true do
+    attend(self)
+    if done() then return true end
+    local any, lives = native.undisturbed(tend, self)
+    if not any and not done() then
+      local left = deadline and deadline - process.monotonic()
+      if left and left <= 0 then return false end
+      native.wait(self.settings.results, lives, left)
+    end
+  end
+end
+
+-- Submitting --------------------------------------------------------------------------------------
+
+-- The checks of a method's arguments: each raises at the method's caller.
+
+local function check_pool(self, method)
+  if type(self) ~= "table" or getmetatable(self) ~= Pool then
+    error(("'%s' wants a pool to its left; call it with a colon: p:%s(...)"):format(
+            method, method), 3)
+  end
+end
+
+local function check_running(self)
+  if process.getpid() ~= self.pid then
+    error("a pool belongs to the process that made it", 3)
+  elseif self.state == "ended" then
+    error("pool terminated", 3)
+  elseif self.broken then
+    error(self.broken[1], 0)
+  elseif self.state == "closed" then
+    error("the pool is closed; no more tasks can be given to it", 3)
+  end
+end
+
+local function can_call(f)
+  local mt = type(f) ~= "function" and getmetatable(f)
+  return type(f) == "function" or type(mt) == "table" and mt.__call ~= nil
+end
+
+local function check_function(f, method)
+  if not can_call(f) then
+    error(("%s wants a function, not a %s"):format(method, type(f)), 3)
+  end
+end
+
+local function check_callbacks(callback, error_callback)
+  if callback ~= nil and not can_call(callback) then
+    error(("a callback is a function, not a %s"):format(type(callback)), 3)
+  elseif error_callback ~= nil and not can_call(error_callback) then
+    error(("an error_callback is a function, not a %s"):format(type(error_callback)), 3)
+  end
+end
+
+local function check_arguments(method, args, kwargs)
+  if args ~= nil and type(args) ~= "table" then
+    error(("%s wants its arguments as a list, not a %s"):format(method, type(args)), 3)
+  elseif kwargs ~= nil and type(kwargs) ~= "table" then
+    error(("%s wants its kwargs as a table, not a %s"):format(method, type(kwargs)), 3)
+  end
+end
+
+local function check_list(list, method)
+  if type(list) ~= "table" and type(list) ~= "function" then
+    error(("%s wants a list or an iterator, not a %s"):format(method, type(list)), 3)
+  end
+end
+
+local function check_timeout(timeout, method)
+  if timeout ~= nil and type(timeout) ~= "number" then
+    error(("%s takes a number of seconds, not a %s"):format(method, type(timeout)), 3)
+  end
+end
+
+local map_options = {chunksize = true, callback = true, error_callback = true}
+
+-- The chunk size, or a table of options in its place: what they say, nil where they do not.
+local function check_chunks(given)
+  local callback, error_callback
+  if type(given) == "table" then
+    for option in pairs(given) do
+      if not map_options[option] then
+        local meant = type(option) == "string" and processes.nearest(option, map_options)
+        local hint = meant and "; did you mean '" .. meant .. "'?"
+          or "; there are 'chunksize', 'callback' and 'error_callback'"
+        error(("unknown option '%s'%s"):format(tostring(option), hint), 3)
+      end
+    end
+    given, callback, error_callback = given.chunksize, given.callback, given.error_callback
+  end
+  if given ~= nil and (math.type(given) ~= "integer" or given < 1) then
+    error("the chunk size is an integer, at least 1", 3)
+  end
+  return given, callback, error_callback
+end
+
+local function enter_task(self, task, number)
+  task.tries = 0
+  self.pending[number] = task
+  self.n_pending = self.n_pending + 1
+end
+
+-- The places of a task's values in its message, as its user knows them.
+local places = {
+  call = {[2] = "f", [3] = "args", [4] = "kwargs"},
+  items = {[2] = "f", [3] = "list"},
+}
+
+-- Gives a task to the workers. What cannot be sent is nil and a message that says so, in the user's
+-- terms; `first` is the number of a list's first item. Nothing has happened then.
+local function submit(self, task, first, kind, ...)
+  local number = self.next_number
+  self.next_number = number + 1
+  if self.retries > 0 then task.message = table.pack(kind, ...) end
+  local ok, message = pcall(native.put, self.settings.tasks, number, kind, ...)
+  if ok then
+    enter_task(self, task, number)
+    return true
+  end
+  if type(message) ~= "string" or not message:find "cannot send args%[%d+%]" then
+    error(message, 0)
+  end
+  message = message:match "cannot send .*"
+  message = message:gsub("^cannot send args%[(%d+)%](%[?)(%d*)", function(i, bracket, item)
+    local place = places[kind][tonumber(i)]
+    if place == "list" and item ~= "" then item = item + first - 1 end
+    return ("cannot send %s%s%s"):format(place, bracket, item)
+  end)
+  return nil, message
+end
+
+-- Results of tasks --------------------------------------------------------------------------------
+
 local function new_result(pool, callback, error_callback)
   return setmetatable({pool = pool, callback = callback, error_callback = error_callback}, Result)
+end
+
+local function call_later(self, f, ...)
+  if f == nil then return end
+  local due = self.due
+  due.last = due.last + 1
+  due[due.last] = {f = f, n = select("#", ...), ...}
 end
 
 local function succeed(result, ...)
   result.values = table.pack(...)
   result.state = "done"
-  run_callback(result.callback, ...)
+  call_later(result.pool, result.callback, ...)
 end
 
-local function fail(result, value, text, traceback, item)
-  result.failure = {value = value, text = text, traceback = traceback, item = item}
+-- `e` is {value, text, traceback, worker}; `item`, if any, is the number of the item that failed.
+local function fail(result, e, item)
+  result.failure, result.item = e, item
   result.state = "failed"
-  run_callback(result.error_callback, value)
+  call_later(result.pool, result.error_callback, e[1])
 end
 
-local function is_settled(result)
-  return function() return result.state ~= nil end
-end
-
--- What is told when nobody catches it: the item, and the worker's own traceback.
-local function raise(f)
+-- Raises the error's own value. Where nobody catches it, the item, the worker and its traceback are
+-- told.
+local function raise(e, item)
+  local value, _, traceback, worker = table.unpack(e, 1, 4)
   local lines = {}
-  if f.item then lines[#lines + 1] = ("item %d of the list"):format(f.item) end
-  if f.traceback and f.traceback ~= "" then
-    lines[#lines + 1] = "in the worker, " .. f.traceback:gsub("^%s+", "")
+  if item then lines[#lines + 1] = ("item %d of the list"):format(item) end
+  if traceback and traceback ~= "" then
+    lines[#lines + 1] = ("in %s, %s"):format(worker or "a worker", (traceback:gsub("^%s+", "")))
   end
-  processes.note_remote(f.value, table.concat(lines, "\n"))
-  error(f.value, 0)
+  processes.note_remote(value, table.concat(lines, "\n"))
+  error(value, 0)
+end
+
+local function check_result(self, method)
+  if type(self) ~= "table" or getmetatable(self) ~= Result then
+    error(("'%s' wants a result to its left; call it with a colon: r:%s(...)"):format(
+            method, method), 3)
+  elseif process.getpid() ~= self.pool.pid then
+    error("a pool, and what it gives, belong to the process that made it", 3)
+  end
+end
+
+-- True when it is settled by the timeout.
+local function settled(self, timeout)
+  return pump_until(self.pool, function() return self.state ~= nil end, timeout)
 end
 
 function Result:ready()
-  if self.state == nil then pump_until(self.pool, is_settled(self), 0) end
-  return self.state ~= nil
+  check_result(self, "ready")
+  return settled(self, 0)
 end
 
 function Result:wait(timeout)
-  if pump_until(self.pool, is_settled(self), timeout) then return true end
+  check_result(self, "wait")
+  check_timeout(timeout, "wait")
+  if settled(self, timeout) then return true end
   return false, "timeout"
 end
 
 function Result:get(timeout)
-  if not pump_until(self.pool, is_settled(self), timeout) then
+  check_result(self, "get")
+  check_timeout(timeout, "get")
+  if not settled(self, timeout) then
     return nil, "timeout"
   end
-  if self.state == "failed" then raise(self.failure) end
+  if self.state == "failed" then raise(self.failure, self.item) end
   return table.unpack(self.values, 1, self.values.n)
 end
 
 function Result:successful()
-  if not self:ready() then
+  check_result(self, "successful")
+  if not settled(self, 0) then
     error("the result is not ready yet", 2)
   end
   return self.state == "done"
 end
 
 function Result:traceback()
-  local f = self:ready() and self.failure
+  check_result(self, "traceback")
+  local f = settled(self, 0) and self.failure
   if not f then return nil end
-  return f.text .. "\n" .. (f.traceback or "")
+  return f[2] .. "\n" .. f[3]
 end
 
 function Result:__tostring()
   return ("AsyncResult (%s)"):format(self.state or "pending")
 end
 
--- One call ---------------------------------------------------------------------------------------------
+-- One call ----------------------------------------------------------------------------------------
 
-local function apply(self, f, args, kwargs, callback, error_callback, method, level)
-  check_running(self, level + 1)
-  check_function(f, method, level + 1)
-  if args ~= nil and type(args) ~= "table" then
-    error(("%s wants its arguments as a list, not a %s"):format(method, type(args)), level + 1)
-  end
+local function apply(self, f, args, kwargs, callback, error_callback)
   local result = new_result(self, callback, error_callback)
-  submit(self, {
+  local sent, why = submit(self, {
     done = function(...) succeed(result, ...) end,
-    failed = function(...) fail(result, ...) end,
-  }, "call", f, args or {}, kwargs)
+    failed = function(...) fail(result, {...}) end,
+  }, 0, "call", f, args or {}, kwargs)
+  if not sent then error(why, 3) end
   return result
 end
 
 function Pool:apply_async(f, args, kwargs, callback, error_callback)
-  return apply(self, f, args, kwargs, callback, error_callback, "apply_async", 2)
+  check_pool(self, "apply_async")
+  check_running(self)
+  check_function(f, "apply_async")
+  check_arguments("apply_async", args, kwargs)
+  check_callbacks(callback, error_callback)
+  local result = apply(self, f, args, kwargs, callback, error_callback)
+  return result
 end
 
 function Pool:apply(f, args, kwargs)
-  return apply(self, f, args, kwargs, nil, nil, "apply", 2):get()
+  check_pool(self, "apply")
+  check_running(self)
+  check_function(f, "apply")
+  check_arguments("apply", args, kwargs)
+  local result = apply(self, f, args, kwargs)
+  return result:get()
 end
 
--- Many items -------------------------------------------------------------------------------------------
+-- Many items --------------------------------------------------------------------------------------
 
--- A source of chunks: next() gives a list, its length and the index of its first item, or nil.
+-- A source of chunks: next() gives a list, its length and the index of its first item; nil at the
+-- end, and the error when the iterator raised one. What was read stays read when a signal's handler
+-- raises.
 local function chunks_of(list, size)
   local first = 1
-  if type(list) == "function" then
-    local over = false
+  if type(list) ~= "function" then
+    local length = #list
     return function()
-      local chunk, n = {}, 0
-      while not over and n < size do
-        local item = list()
-        if item == nil then
-          over = true
-        else
-          n = n + 1
-          chunk[n] = item
-        end
-      end
-      if n == 0 then return nil end
+      local n = math.min(size, length - first + 1)
+      if n <= 0 then return nil end
+      local chunk = table.move(list, first, first + n - 1, 1, {})
       first = first + n
       return chunk, n, first - n
     end
   end
-  local length = #list
+  local over, problem = false, nil
+  local chunk, n = {}, 0
   return function()
-    local n = math.min(size, length - first + 1)
-    if n <= 0 then return nil end
-    first = first + n
-    return table.move(list, first - n, first - 1, 1, {}), n, first - n
-  end
-end
-
-local function chunk_size(self, list, given, default, level)
-  if type(given) == "table" then
-    for option in pairs(given) do
-      if option ~= "chunksize" and option ~= "callback" and option ~= "error_callback" then
-        error(("unknown option '%s'; there are 'chunksize', 'callback' and 'error_callback'"):format(
-                tostring(option)), level + 1)
+    while not over and n < size do
+      local ok, item = pcall(list)
+      if ok and item ~= nil then
+        chunk[n + 1], n = item, n + 1
+      elseif not ok and processes.is_interrupt(item) then
+        error(item, 0)
+      else
+        over = true
+        if not ok then problem = {item, describe_error(item), ""} end
       end
     end
-    given = given.chunksize
+    if n == 0 then return nil, problem end
+    local full, length = chunk, n
+    chunk, n, first = {}, 0, first + n
+    return full, length, first - length
   end
-  if given ~= nil then
-    if math.type(given) ~= "integer" or given < 1 then
-      error("the chunk size is an integer, at least 1", level + 1)
-    end
-    return given
-  end
-  return default or math.max(1, (#list + 4 * self.size - 1) // (4 * self.size))
 end
 
-local function map_async(self, f, list, given, callback, error_callback, spread, method, level)
-  check_running(self, level + 1)
-  check_function(f, method, level + 1)
-  check_list(list, method, level + 1)
-  local size = chunk_size(self, list, given, type(list) == "function" and 1 or nil, level + 1)
-  if type(given) == "table" then
-    callback, error_callback = given.callback or callback, given.error_callback or error_callback
-  end
-  local result = new_result(self, callback, error_callback)
+local function default_size(self, list)
+  if type(list) == "function" then return 1 end
+  return math.max(1, (#list + 4 * self.size - 1) // (4 * self.size))
+end
+
+-- A job: the chunks of one list or iterator on their way. At most `most` are given to the workers
+-- and not yet done with; feed() reads and gives more. `came(first, n, values, errors, more)` and
+-- `failed(first, n, e)` are told what became of a chunk, `ended(n, e)` that there are no more than
+-- n items, and the error of the iterator if it raised one.
+local function new_job(self, f, list, size, most, spread, handlers)
   local next_chunk = chunks_of(list, size)
-  local most = type(list) == "function" and READ_AHEAD * self.size or math.huge
-  local values, errors, n, under_way, over = {}, {}, 0, 0, false
+  local job = {under_way = 0, n = 0, over = false}
+  local reading = false
+  local chunk, length, first -- read, and not yet given to the workers
+
+  local function give()
+    local from, n = first, length
+    local sent, why = submit(self, {
+      items = function(values, count, errors, more)
+        handlers.came(from, count, values, errors, more)
+      end,
+      failed = function(...) handlers.failed(from, n, {...}) end,
+    }, from, "items", f, chunk, n, spread)
+    job.n = from + n - 1
+    job.under_way = job.under_way + 1
+    chunk = nil
+    if not sent then handlers.failed(from, n, {why, why, ""}) end
+  end
+
+  function job.feed()
+    if reading then return end -- the iterator itself waits for this pool
+    while not job.over and job.under_way < most and self.state ~= "ended" and not self.broken do
+      if chunk == nil then
+        reading = true
+        local ok, e
+        ok, chunk, length, first = pcall(next_chunk)
+        reading = false
+        if not ok then
+          e, chunk = chunk, nil
+          error(e, 0)
+        end
+      end
+      if chunk == nil then
+        job.over = true
+        native.undisturbed(handlers.ended, job.n, length)
+      else
+        native.undisturbed(give)
+      end
+    end
+  end
+
+  return job
+end
+
+-- What cannot be sent of the function raises now, at the caller of the method, and not once for
+-- each item.
+local function check_sendable(f)
+  local ok, message = pcall(native.sendable, f)
+  if ok then return end
+  if type(message) == "string" then
+    message = message:gsub("^.-cannot send result", "cannot send f")
+  end
+  error(message, 3)
+end
+
+local function map_async(self, f, list, size, callback, error_callback, spread)
+  local result = new_result(self, callback, error_callback)
+  local values, errors, problem = {}, {}, nil
+  local job
 
   local function finish()
+    if result.state ~= nil or not job.over or job.under_way > 0 then return end
     local first_error
     for i in pairs(errors) do
       if first_error == nil or i < first_error then first_error = i end
     end
     if first_error then
-      fail(result, errors[first_error][1], errors[first_error][2], errors[first_error][3], first_error)
+      fail(result, errors[first_error], first_error)
+    elseif problem then
+      fail(result, problem)
     else
       succeed(result, values)
     end
   end
 
-  local feed
   local function chunk_ended()
-    under_way = under_way - 1
-    feed()
+    job.under_way = job.under_way - 1
+    if not job.over then self.hungry[job] = true end
+    finish()
   end
 
-  function feed()
-    while not over and under_way < most and result.state == nil do
-      local ok, chunk, length, first = pcall(next_chunk)
-      if not ok then -- the caller's iterator failed
-        over = true
-        if processes.is_interrupt(chunk) then error(chunk, 0) end
-        errors[n + 1] = {chunk, describe_error(chunk), ""}
-      elseif chunk == nil then
-        over = true
+  local most = type(list) == "function" and READ_AHEAD * self.size or math.huge
+  job = new_job(self, f, list, size or default_size(self, list), most, spread, {
+    came = function(first, n, got, failures)
+      if failures then
+        for i = 1, n do
+          if failures[i] then errors[first + i - 1] = failures[i] end
+        end
       else
-        n = n + length
-        under_way = under_way + 1
-        submit(self, {
-          items = function(got, count, failures)
-            for i = 1, count do
-              local e = failures and failures[i]
-              if e then
-                errors[first + i - 1] = e
-              else
-                values[first + i - 1] = got[i][1]
-              end
-            end
-            chunk_ended()
-          end,
-          failed = function(...)
-            errors[first] = {...}
-            chunk_ended()
-          end,
-        }, "items", f, chunk, length, spread)
+        table.move(got, 1, n, first, values)
       end
-    end
-    if over and under_way == 0 and result.state == nil then finish() end
-  end
-  feed()
+      chunk_ended()
+    end,
+    failed = function(first, _, e)
+      errors[first] = e
+      chunk_ended()
+    end,
+    ended = function(_, e)
+      problem = e
+      finish()
+    end,
+  })
+  job.feed()
   return result
 end
 
+-- An iterator over results: what came, by item, waits until it is asked for. In order, the next one
+-- is waited for; otherwise any that is there.
+local function imap(self, f, list, size, ordered)
+  local chunk_of, arrived, first_arrived, last_arrived = {}, {}, 1, 0
+  local given_out, total = 0, nil
+  local job
+
+  local function arrive(first, n, chunk)
+    chunk.first, chunk.left = first, n
+    for item = first, first + n - 1 do
+      chunk_of[item] = chunk
+      if not ordered then
+        last_arrived = last_arrived + 1
+        arrived[last_arrived] = item
+      end
+    end
+  end
+
+  local ahead = type(list) == "function" and READ_AHEAD or LIST_AHEAD
+  job = new_job(self, f, list, size or 1, ahead * self.size, false, {
+    came = function(first, n, values, errors, more)
+      arrive(first, n, {values = values, errors = errors or {}, more = more or {}})
+    end,
+    failed = function(first, n, e)
+      local errors = {}
+      for i = 1, n do errors[i] = e end
+      arrive(first, n, {values = {}, errors = errors, more = {}})
+    end,
+    ended = function(n, e)
+      total = n
+      if e then -- the iterator's error comes last
+        total = n + 1
+        arrive(total, 1, {values = {}, errors = {e}, more = {}, is_iterators = true})
+      end
+    end,
+  })
+  job.feed()
+
+  local function item_there()
+    if ordered then return chunk_of[given_out + 1] ~= nil end
+    return first_arrived <= last_arrived
+  end
+
+  local function take()
+    given_out = given_out + 1
+    local item = given_out
+    if not ordered then
+      item, arrived[first_arrived] = arrived[first_arrived], nil
+      first_arrived = first_arrived + 1
+    end
+    local chunk = chunk_of[item]
+    chunk_of[item] = nil
+    chunk.left = chunk.left - 1
+    if chunk.left == 0 and not chunk.is_iterators then job.under_way = job.under_way - 1 end
+    return item, chunk
+  end
+
+  return function()
+    if process.getpid() ~= self.pid then
+      error("a pool, and what it gives, belong to the process that made it", 2)
+    end
+    job.feed()
+    if given_out == total then return nil end
+    pump_until(self, function() return item_there() or self.state == "ended" or self.broken end)
+    if not item_there() then
+      total = given_out
+      raise(self.broken or {"pool terminated", "pool terminated", ""})
+    end
+    local item, chunk = native.undisturbed(take)
+    local i = item - chunk.first + 1
+    local e, more = chunk.errors[i], chunk.more[i]
+    if e then
+      raise(e, not chunk.is_iterators and item or nil)
+    elseif more then
+      return item, table.unpack(more, 1, more.n)
+    end
+    return item, chunk.values[i]
+  end
+end
+
 function Pool:map_async(f, list, chunksize, callback, error_callback)
-  return map_async(self, f, list, chunksize, callback, error_callback, false, "map_async", 2)
+  check_pool(self, "map_async")
+  check_running(self)
+  check_function(f, "map_async")
+  check_list(list, "map_async")
+  local size, option, error_option = check_chunks(chunksize)
+  callback, error_callback = callback or option, error_callback or error_option
+  check_callbacks(callback, error_callback)
+  check_sendable(f)
+  return map_async(self, f, list, size, callback, error_callback, false)
 end
 
 function Pool:map(f, list, chunksize)
-  return map_async(self, f, list, chunksize, nil, nil, false, "map", 2):get()
+  check_pool(self, "map")
+  check_running(self)
+  check_function(f, "map")
+  check_list(list, "map")
+  local size, callback, error_callback = check_chunks(chunksize)
+  check_callbacks(callback, error_callback)
+  check_sendable(f)
+  return map_async(self, f, list, size, callback, error_callback, false):get()
 end
 
 function Pool:starmap(f, list, chunksize)
-  return map_async(self, f, list, chunksize, nil, nil, true, "starmap", 2):get()
-end
-
--- An iterator over results. `ready` has what came, by item: a packed list, or {failed = ...}. In order, the
--- next one is waited for; otherwise any that is there.
-local function imap(self, f, list, given, ordered, method)
-  check_running(self, 3)
-  check_function(f, method, 3)
-  check_list(list, method, 3)
-  local next_chunk = chunks_of(list, chunk_size(self, list, given, 1, 3))
-  local most = READ_AHEAD * self.size
-  local ready = {} -- item -> what came of it
-  local arrived, first_arrived, last_arrived = {}, 1, 0 -- items, as they came; not needed in order
-  local given_out, n, held, over = 0, 0, 0, false
-
-  local function came(item, value)
-    ready[item] = value
-    if not ordered then
-      last_arrived = last_arrived + 1
-      arrived[last_arrived] = item
-    end
-  end
-
-  local function feed()
-    while not over and held < most do
-      local chunk, length, first = next_chunk()
-      if chunk == nil then
-        over = true
-        return
-      end
-      n = n + length
-      held = held + 1
-      local left = length
-      local function one_read()
-        left = left - 1
-        if left == 0 then held = held - 1 end
-      end
-      submit(self, {
-        items = function(got, count, failures)
-          for i = 1, count do
-            local e = failures and failures[i]
-            came(first + i - 1, {values = got[i], failed = e, read = one_read})
-          end
-        end,
-        failed = function(...)
-          local e = {...}
-          for i = first, first + length - 1 do
-            came(i, {failed = e, read = one_read})
-          end
-        end,
-      }, "items", f, chunk, length)
-    end
-  end
-  feed()
-
-  return function()
-    feed()
-    if over and given_out == n then return nil end
-    given_out = given_out + 1
-    local item
-    if ordered then
-      item = given_out
-      pump_until(self, function() return ready[item] ~= nil end)
-    else
-      pump_until(self, function() return first_arrived <= last_arrived end)
-      item = arrived[first_arrived]
-      arrived[first_arrived] = nil
-      first_arrived = first_arrived + 1
-    end
-    local one = ready[item]
-    ready[item] = nil
-    one.read()
-    if one.failed then
-      raise{value = one.failed[1], text = one.failed[2], traceback = one.failed[3], item = item}
-    end
-    return item, table.unpack(one.values, 1, one.values.n)
-  end
+  check_pool(self, "starmap")
+  check_running(self)
+  check_function(f, "starmap")
+  check_list(list, "starmap")
+  local size, callback, error_callback = check_chunks(chunksize)
+  check_callbacks(callback, error_callback)
+  check_sendable(f)
+  return map_async(self, f, list, size, callback, error_callback, true):get()
 end
 
 function Pool:imap(f, list, chunksize)
-  return imap(self, f, list, chunksize, true, "imap")
+  check_pool(self, "imap")
+  check_running(self)
+  check_function(f, "imap")
+  check_list(list, "imap")
+  local size = check_chunks(chunksize)
+  check_sendable(f)
+  return imap(self, f, list, size, true)
 end
 
 function Pool:imap_unordered(f, list, chunksize)
-  return imap(self, f, list, chunksize, false, "imap_unordered")
+  check_pool(self, "imap_unordered")
+  check_running(self)
+  check_function(f, "imap_unordered")
+  check_list(list, "imap_unordered")
+  local size = check_chunks(chunksize)
+  check_sendable(f)
+  return imap(self, f, list, size, false)
 end
 
--- The end ----------------------------------------------------------------------------------------------
+-- The end -----------------------------------------------------------------------------------------
 
 function Pool:close()
+  check_pool(self, "close")
   if self.state == "running" then self.state = "closed" end
 end
 
-function Pool:terminate()
-  if self.state == "ended" then return end
+local function terminate(self)
   self.state = "ended"
-  if process.getpid() ~= self.pid then return end
   end_workers(self)
   collect(self)
   fail_all(self, "pool terminated", "pool terminated", "")
 end
 
-function Pool:join(timeout)
-  if self.state == "running" then
-    error("close or terminate the pool before it is joined", 2)
-  end
-  if self.state == "ended" or self.broken then
-    return true
-  end
-  local deadline = timeout and process.monotonic() + timeout
-  if not pump_until(self, function() return self.n_pending == 0 or self.broken end, timeout) then
-    return false, "timeout"
-  end
-  if self.broken then
-    self.state = "ended"
-    return true
-  end
-  self.settings.tasks:close() -- nothing will be tried again: the workers find it empty, and end
+function Pool:terminate()
+  check_pool(self, "terminate")
+  if self.state == "ended" or process.getpid() ~= self.pid then return end
+  native.undisturbed(terminate, self)
+  attend(self)
+end
+
+-- All tasks are done, and there will be no others: the workers find the queue closed, and end.
+local function dismiss(self, deadline)
+  self.settings.tasks:close()
   for lease = 0, self.size - 1 do
     local worker = self.workers[lease]
     if worker then
       local left = deadline and math.max(0, deadline - process.monotonic())
-      if not worker:join(left) then return false, "timeout" end
+      if not worker:join(left) then return false end
       self.workers[lease] = nil
     end
+  end
+  return true
+end
+
+function Pool:join(timeout)
+  check_pool(self, "join")
+  check_timeout(timeout, "join")
+  if process.getpid() ~= self.pid then
+    error("a pool belongs to the process that made it", 2)
+  elseif self.state == "running" then
+    error("close or terminate the pool before it is joined", 2)
+  end
+  local deadline = timeout and process.monotonic() + timeout
+  local function is_idle()
+    return self.n_pending == 0 and next(self.hungry) == nil or self.broken or self.state == "ended"
+  end
+  if self.state ~= "ended" and not pump_until(self, is_idle, timeout) then
+    return false, "timeout"
+  end
+  if self.state ~= "ended" and not self.broken and not dismiss(self, deadline) then
+    return false, "timeout"
   end
   self.state = "ended"
   return true
 end
 
 function Pool:__close(e)
+  if process.getpid() ~= self.pid then return end
   if e ~= nil then
     self:terminate()
   elseif self.state ~= "ended" then
@@ -747,7 +969,7 @@ function Pool:__tostring()
     self.name, live, self.n_pending, self.broken and "broken" or self.state)
 end
 
--- Making -----------------------------------------------------------------------------------------------
+-- Making ------------------------------------------------------------------------------------------
 
 local options = {
   processes = "integer", initializer = "function", initargs = "table", maxtasksperchild = "integer",
@@ -793,6 +1015,8 @@ local function new_pool(given, inherited)
     workers = {},
     pending = {}, -- number -> task without a result
     n_pending = 0,
+    due = {first = 1, last = 0}, -- callbacks to be run
+    hungry = {}, -- jobs whose iterators are to be read on
     next_number = 1,
     hired = 0,
     deaths = 0, -- of workers without a task, since the last result
@@ -826,10 +1050,10 @@ function pool.Pool(given)
   return self
 end
 
--- map(f, list[, options]): workers are forked for this one call, so f is any function and the list is not
--- copied: a task is a range of it.
+-- map(f, list[, options]): workers are forked for this one call, so f is any function and the list
+-- is not copied: a task is a range of it.
 function pool.map(f, list, given)
-  check_function(f, "map", 2)
+  check_function(f, "map")
   if type(list) ~= "table" then
     error(("map wants a list, not a %s"):format(type(list)), 2)
   end
@@ -842,23 +1066,21 @@ function pool.map(f, list, given)
   for first = 1, n, size do
     submit(self, {
       items = function(got, count, failures)
-        for i = 1, count do
-          local e = failures and failures[i]
-          if e then
-            errors[first + i - 1] = e
-          else
-            values[first + i - 1] = got[i][1]
+        if failures then
+          for i = 1, count do
+            if failures[i] then errors[first + i - 1] = failures[i] end
           end
+        else
+          table.move(got, 1, count, first, values)
         end
       end,
       failed = function(...) errors[first] = {...} end,
-    }, "range", first, math.min(first + size - 1, n))
+    }, first, "range", first, math.min(first + size - 1, n))
   end
   self:close()
   self:join()
   for i = 1, n do
-    local e = errors[i]
-    if e then raise{value = e[1], text = e[2], traceback = e[3], item = i} end
+    if errors[i] then raise(errors[i], i) end
   end
   return values
 end

@@ -1,8 +1,8 @@
 -- process: the class Process, and what happens in which order when a process ends.
 --
--- Native code makes one attempt (start, wait, signal); names, families, inheritance, daemons and the
--- end of a process are decided here. An object is a table; what luamp knows of it is in `object._process`
--- and never in the object itself, so a script's own fields are its own.
+-- Native code makes one attempt (start, wait, signal); names, families, inheritance, daemons and
+-- the end of a process are decided here. An object is a table; what luamp knows of it is in
+-- `object._process` and never in the object itself, so a script's own fields are its own.
 
 local native = ...
 
@@ -17,7 +17,7 @@ local finishing = false
 
 local Process
 
--- Classes ----------------------------------------------------------------------------------------------
+-- Classes -----------------------------------------------------------------------------------------
 
 local function description(self)
   local s = self._process
@@ -66,13 +66,14 @@ local function wait_for(self, timeout)
   return true
 end
 
--- The process that a method was called with; raises at the method's caller. `depth`: functions between the
--- method and this one.
+-- The process that a method was called with; raises at the method's caller. `depth`: functions
+-- between the method and this one.
 local function check_open(self, method, depth)
   local level = 3 + (depth or 0)
   local s = type(self) == "table" and rawget(self, "_process")
   if not s then
-    error(("'%s' wants a process to its left; call it with a colon: p:%s(...)"):format(method, method), level)
+    error(("'%s' wants a process to its left; call it with a colon: p:%s(...)"):format(
+            method, method), level)
   end
   if s.closed then
     error(('process "%s" is closed'):format(s.name), level)
@@ -110,7 +111,8 @@ local computed = {
 
 local function check_option(value, kind, option)
   if value ~= nil and type(value) ~= kind then
-    error(("option '%s' of process.Process: a %s expected, got %s"):format(option, kind, type(value)), 4)
+    error(("option '%s' of process.Process: a %s expected, got %s"):format(
+            option, kind, type(value)), 4)
   end
   return value
 end
@@ -218,25 +220,18 @@ function Process:extend(name)
   setmetatable(class, {
     __index = self, __call = construct, __tostring = class_of_classes.__tostring,
   })
-  pcall(native.register_class, "process." .. name, class) -- of two with one name the first can be sent
+  pcall(native.register_class, "process." .. name, class) -- of two with one name, the first
   return class
 end
 
--- Running ----------------------------------------------------------------------------------------------
+-- Running -----------------------------------------------------------------------------------------
 
 function Process:run()
   local s = self._process
   if s.target == nil then
     return
   end
-  local args = s.args or {}
-  local n = args.n or #args
-  if s.kwargs == nil then
-    return s.target(table.unpack(args, 1, n))
-  end
-  local all = table.move(args, 1, n, 1, {})
-  all[n + 1] = s.kwargs
-  return s.target(table.unpack(all, 1, n + 1))
+  return native.call_with(s.target, s.args or {}, s.kwargs)
 end
 
 -- The message handler of a process: the error, a hint where there is one, the traceback.
@@ -273,8 +268,8 @@ local function end_daemons(grace)
   end
 end
 
--- The end of this process, once its own code has ended. Gives the exit status. `at_once`: children are
--- killed, and nothing else is run.
+-- The end of this process, once its own code has ended. Gives the exit status. `at_once`: children
+-- are killed, and nothing else is run.
 local function finish(status, at_once)
   if at_once then
     for _, p in ipairs(children) do
@@ -356,7 +351,7 @@ function Process:start()
   return self
 end
 
--- Methods ----------------------------------------------------------------------------------------------
+-- Methods -----------------------------------------------------------------------------------------
 
 function Process:join(timeout)
   check_started(self, "join")
@@ -420,7 +415,7 @@ function Process:close()
   s.closed = true
 end
 
--- The module -------------------------------------------------------------------------------------------
+-- The module --------------------------------------------------------------------------------------
 
 current = setmetatable({
   _process = {name = "MainProcess", identity = {}, daemon = false},

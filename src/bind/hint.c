@@ -1,7 +1,8 @@
 /*
- * hint: what is told below the message of an error that nobody caught. Either what is known of an error that
- * came from another process; or advice for the most common mistake, a name that is almost right: Lua's
- * own message says which name was called or indexed, and the known names are compared with it.
+ * hint: what is told below the message of an error that nobody caught. Either what is known of
+ * an error that came from another process; or advice for the most common mistake, a name that is
+ * almost right: Lua's own message says which name was called or indexed, and the known names are
+ * compared with it.
  */
 #include "object.h"
 

@@ -1,11 +1,12 @@
 /*
  * ipc: Queue, JoinableQueue, SimpleQueue, Pipe, and the module's table. Values and arrays are in
- * value.c, shared tables in table.c, named memory in sharedmemory.c; what a call gets and sends goes
- * through codec.c.
+ * values.c, shared tables in tables.c, named memory in sharedmemory.c; what a call gets and
+ * sends goes through codec.c.
  *
- * Order in every call that sends: first the value is encoded, which may raise; then room is found, which
- * may wait; then the bytes are copied and published, which can do neither. In every call that receives: the
- * message is taken, then decoded, protected where an error would leave something behind.
+ * Order in every call that sends: first the value is encoded, which may raise; then room is
+ * found, which may wait; then the bytes are copied and published, which can do neither. In every
+ * call that receives: the message is taken, then decoded, protected where an error would leave
+ * something behind.
  */
 #include "ipc.h"
 
@@ -213,8 +214,8 @@ queue_put_many(lua_State *L)
     for (lua_Integer i = 1; i <= n; i++) {
         lua_settop(L, 3);
         if (lua_geti(L, 2, i) == LUA_TNIL)
-            return luaL_error(L, "list[%I] is nil, which is not a message; what stands before it was "
-                              "put", (LUAI_UACINT) i);
+            return luaL_error(L, "list[%I] is nil, which is not a message; what stands before it "
+                              "was put", (LUAI_UACINT) i);
         lua_pushfstring(L, "list[%I]", i);
         struct luampB_outgoing out;
         luampB_encode(L, 4, lua_tostring(L, 5), &out);
@@ -933,8 +934,8 @@ prepare_word(const struct awaited *awaited, amp_word **word, uint32_t *value)
 }
 
 /*
- * Sleeps once, until something may be ready. Words alone, and descriptors alone, are one system call.
- * Both together: a thread of the watcher's turns the words into a descriptor.
+ * Sleeps once, until something may be ready. Words alone, and descriptors alone, are one system
+ * call. Both together: a thread of the watcher's turns the words into a descriptor.
  */
 static int
 sleep_once(const struct awaited *all, int n, struct pollfd *polls, amp_time deadline,

@@ -6,11 +6,14 @@
 #include "process.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 const struct luampO_class *luampO_classes[LUAMPO_CLASSES];
+
+#define QUEUE_COST 4096 /* of the arena, about: what is in it comes and goes */
 
 /* Keys of the registry: addresses of these. */
 static const char interned_key; /* weak: handle and class -> userdata */
@@ -20,7 +23,8 @@ static const char names_key;    /* "source:line" -> the variable that the line a
 static __thread struct luampO_arrival *arrivals;
 
 /*
- * Interning. Cells are counted in less than 24 bits, so index, class and generation fit one integer.
+ * Interning. Cells are counted in less than 24 bits, so index, class and generation fit one
+ * integer.
  */
 
 static lua_Integer
@@ -212,8 +216,8 @@ luampO_wrong(lua_State *L, int index, const struct luampO_class *class)
     if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
         got = lua_tostring(L, -1);
     if (index == 1)
-        return luaL_error(L, "'%s' wants a %s to its left, not a %s; call it with a colon: x:%s(...)",
-                          function, class->name, got, function);
+        return luaL_error(L, "'%s' wants a %s to its left, not a %s; call it with a colon: "
+                          "x:%s(...)", function, class->name, got, function);
     return luaL_error(L, "bad argument #%d to '%s' (%s expected, got %s)", index - 1, function,
                       class->name, got);
 }
@@ -236,6 +240,23 @@ luampO_push_new(lua_State *L, const struct luampO_class *class)
     return object;
 }
 
+/*
+ * To the collector every object is a few dozen bytes, so it would let many a dead one lie. What
+ * they take of the arena is counted here, and the collector's clock put forward by it.
+ */
+void
+luampO_charge(lua_State *L, size_t bytes)
+{
+    enum { ENOUGH = 8 << 10 }; /* for a call */
+    static __thread size_t charged;
+    charged += bytes;
+    if (charged < ENOUGH || !lua_gc(L, LUA_GCISRUNNING))
+        return;
+    size_t kilobytes = charged >> 10;
+    charged = 0;
+    lua_gc(L, LUA_GCSTEP, kilobytes < INT_MAX ? (int) kilobytes : INT_MAX);
+}
+
 void
 luampO_made(lua_State *L, struct luampO_object *object, struct amp_cell *cell)
 {
@@ -245,6 +266,7 @@ luampO_made(lua_State *L, struct luampO_object *object, struct amp_cell *cell)
     lua_pushvalue(L, -2);
     lua_rawseti(L, -2, intern_key(object->class, object->handle));
     lua_pop(L, 1);
+    luampO_charge(L, object->class->kind == AMP_QUEUE ? QUEUE_COST : AMP_CELL_SIZE);
 }
 
 void
@@ -360,8 +382,8 @@ luampO_arguments(lua_State *L, const struct luampO_class *class, const char *con
     bool by_name = lua_gettop(L) == 1 && lua_type(L, 1) == LUA_TTABLE;
     if (!by_name) {
         if (lua_gettop(L) > n)
-            luaL_error(L, "%s.%s takes at most %d argument%s, not %d", class->module, class->name, n,
-                       n == 1 ? "" : "s", lua_gettop(L));
+            luaL_error(L, "%s.%s takes at most %d argument%s, not %d", class->module,
+                       class->name, n, n == 1 ? "" : "s", lua_gettop(L));
         lua_settop(L, n + 1);
         return;
     }
@@ -566,7 +588,8 @@ luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
     if (class == NULL)
         return 0;
     struct amp_cell *cell = amp_cell_of(wire->cell[0]);
-    if (cell == NULL || !is_arriving(wire->cell[0])) /* only what the message says that it carries */
+    /* Only what the message says that it carries. */
+    if (cell == NULL || !is_arriving(wire->cell[0]))
         return 0;
     if (!wire->extra) {
         if (amp_cell_kind(cell) != class->kind)

@@ -1,11 +1,13 @@
 /*
  * object: userdata of every class, made alike.
  *
- * A luamp object in Lua is a userdata that begins with struct luampO_object: its class, and the cell
- * it stands for. One Lua state has at most one for a cell and class, so that an object that comes back is
- * the same value. The state's member holds the cell for as long as the userdata lives.
+ * A luamp object in Lua is a userdata that begins with struct luampO_object: its class, and the
+ * cell it stands for. One Lua state has at most one for a cell and class, so that an object that
+ * comes back is the same value. The state's member holds the cell for as long as the userdata
+ * lives.
  *
- * "Is it of the right class" costs a compare: the first word of the userdata is the address of the class.
+ * "Is it of the right class" costs a compare: the first word of the userdata is the address of
+ * the class.
  */
 #ifndef LUAMP_OBJECT_H
 #define LUAMP_OBJECT_H
@@ -62,7 +64,7 @@ struct luampO_object {
     struct amp_cell *cell; /* NULL once closed */
     amp_handle handle;
     void *attached;        /* this process's own, of the class; NULL: nothing */
-    bool is_part;          /* of another object, which its user value keeps alive: holds nothing itself */
+    bool is_part;          /* of another object, which its user value keeps alive */
 };
 
 /* Makes the class known to the state: its metatable. */
@@ -105,14 +107,15 @@ luampO_check(lua_State *L, int index, const struct luampO_class *class)
 }
 
 /*
- * Making. The arguments of a constructor are either plain or one table of options: afterwards the
- * values stand at 1 ... n in the order of `options`, which ends with NULL, and the name, a string or nil,
- * behind them. What is misspelt or unknown raises. Of a table, positional entries count as plain arguments.
+ * Making. The arguments of a constructor are either plain or one table of options: afterwards
+ * the values stand at 1 ... n in the order of `options`, which ends with NULL, and the name, a
+ * string or nil, behind them. What is misspelt or unknown raises. Of a table, positional entries
+ * count as plain arguments.
  */
 void luampO_arguments(lua_State *L, const struct luampO_class *class, const char *const *options);
 
-/* Takes a cell, named by the value at `name` or, when that is nil, by the line that calls. Between this and
-   luampO_made nothing may raise. */
+/* Takes a cell, named by the value at `name` or, when that is nil, by the line that calls.
+   Between this and luampO_made nothing may raise. */
 struct amp_cell *luampO_new_cell(lua_State *L, const struct luampO_class *class, int name);
 
 /* The same with an enum amp_kind and name given; for parts of objects. -ENOMEM etc. raise. */
@@ -124,8 +127,12 @@ struct luampO_object *luampO_push_new(lua_State *L, const struct luampO_class *c
 /* Ties the two: the object exists. */
 void luampO_made(lua_State *L, struct luampO_object *object, struct amp_cell *cell);
 
+/* Tells the collector of so much shared memory: it sees the userdata only. May run finalizers. */
+void luampO_charge(lua_State *L, size_t bytes);
+
 /* Gives the cell up after a failure, and raises. */
-int luampO_failed(lua_State *L, const struct luampO_class *class, struct amp_cell *cell, int failure);
+int luampO_failed(lua_State *L, const struct luampO_class *class, struct amp_cell *cell,
+                  int failure);
 
 /* Pushes the object of a cell that the member holds already. */
 void luampO_push(lua_State *L, const struct luampO_class *class, amp_handle handle);
@@ -148,8 +155,8 @@ struct luampO_wire {
 int luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **why);
 int luampO_from_wire(lua_State *L, const struct luampO_wire *wire);
 
-/* Objects of a message that is being decoded are held by the member, but nobody's userdata yet: they stay
-   until luampO_arrived, which lets go of those that did not become one. */
+/* Objects of a message that is being decoded are held by the member, but nobody's userdata yet:
+   they stay until luampO_arrived, which lets go of those that did not become one. */
 struct luampO_arrival {
     const uint64_t *cells;
     uint32_t n;
@@ -165,7 +172,8 @@ void luampO_arrived(lua_State *L, struct luampO_arrival *arrival);
 /* Pushes `Lock "tickets" (held by Process-2)`. */
 void luampO_push_description(lua_State *L, struct luampO_object *object);
 
-/* The name of the member that holds a lock, or NULL when nobody does. The buffer is the caller's. */
+/* The name of the member that holds a lock, or NULL when nobody does. The buffer is the
+   caller's. */
 const char *luampO_holder(const struct amp_lock *lock, char buffer[AMP_NAME_SIZE]);
 
 /* Raises the deadlock for which a wait just gave -EDEADLK, telling who waits for whom. */
@@ -174,8 +182,8 @@ int luampO_raise_deadlock(lua_State *L);
 /* The known name most like this one, if it is close enough to be meant; names ends with NULL. */
 const char *luampO_nearest(const char *name, const char *const *names);
 
-/* The same for several lists: only a name that is nearer than *best is found, and *best then says how
-   near. It begins as LUAMPO_TOO_FAR: further away it is another word. */
+/* The same for several lists: only a name that is nearer than *best is found, and *best then
+   says how near. It begins as LUAMPO_TOO_FAR: further away it is another word. */
 #define LUAMPO_TOO_FAR(name) (strlen(name) <= 3 ? 2u : 3u)
 const char *luampO_nearer(const char *name, const char *const *names, unsigned *best);
 

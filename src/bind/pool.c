@@ -71,8 +71,8 @@ native_sendable(lua_State *L)
     return 1;
 }
 
-/* take(queue, lease or nil, timeout): the number and the values; nil and a reason; or the number, false and
-   the message of an error when the values cannot be received here. */
+/* take(queue, lease or nil, timeout): the number and the values; nil and a reason; or the number,
+   false and the message of an error when the values cannot be received here. */
 static int
 native_take(lua_State *L)
 {
@@ -111,6 +111,81 @@ native_take(lua_State *L)
         lua_insert(L, -2);
     }
     return lua_gettop(L) - 1;
+}
+
+/* Notes in the table at *index, which is made when it is first needed, that t[i] is the value on
+   top. Pops that. */
+static void
+note(lua_State *L, int index, lua_Integer i)
+{
+    if (lua_isnil(L, index)) {
+        lua_newtable(L);
+        lua_replace(L, index);
+    }
+    lua_rawseti(L, index, i);
+}
+
+/* run_items(failure, f, list, first, last[, call]): f(list[i]), or call(f, list, i), for each i,
+   with failure as the message handler. Gives the first values that the calls returned, their
+   number, and if there are any: a table of errors; a table of packed results, of the calls that
+   returned not one value. */
+static int
+native_run_items(lua_State *L)
+{
+    enum { FAILURE = 1, F, LIST, FIRST, LAST, CALL, VALUES, ERRORS, MORE };
+    lua_Integer first = luaL_checkinteger(L, FIRST), last = luaL_checkinteger(L, LAST);
+    lua_settop(L, CALL);
+    bool direct = lua_isnil(L, CALL);
+    lua_createtable(L, last - first < INT32_MAX ? (int) (last - first + 1) : 0, 0);
+    lua_settop(L, MORE);
+    for (lua_Integer i = first; i <= last; i++) {
+        lua_Integer at = i - first + 1;
+        if (direct) {
+            lua_pushvalue(L, F);
+            lua_rawgeti(L, LIST, i);
+        } else {
+            lua_pushvalue(L, CALL);
+            lua_pushvalue(L, F);
+            lua_pushvalue(L, LIST);
+            lua_pushinteger(L, i);
+        }
+        int status = lua_pcall(L, direct ? 1 : 3, LUA_MULTRET, FAILURE);
+        int n = lua_gettop(L) - MORE;
+        if (status != LUA_OK) {
+            note(L, ERRORS, at);
+            continue;
+        }
+        if (n != 1) {
+            luaL_checkstack(L, 3, "results of a task");
+            lua_createtable(L, n, 1);
+            for (int k = 1; k <= n; k++) {
+                lua_pushvalue(L, MORE + k);
+                lua_rawseti(L, -2, k);
+            }
+            lua_pushinteger(L, n);
+            lua_setfield(L, -2, "n");
+            note(L, MORE, at);
+            lua_settop(L, MORE + 1);
+        }
+        lua_rawseti(L, VALUES, at);
+    }
+    lua_pushvalue(L, VALUES);
+    lua_pushinteger(L, last - first + 1);
+    lua_pushvalue(L, ERRORS);
+    lua_pushvalue(L, MORE);
+    return 4;
+}
+
+/* undisturbed(f, ...): f's results; handlers of signals run when it has returned. */
+static int
+native_undisturbed(lua_State *L)
+{
+    luampB_defer_handlers(true);
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    luampB_defer_handlers(false);
+    if (status != LUA_OK)
+        return lua_error(L);
+    return lua_gettop(L);
 }
 
 static int
@@ -157,8 +232,8 @@ native_limit(lua_State *L)
     return 0;
 }
 
-/* wait(results, children, timeout): until a result is there, a child in the list is dead, or the time is over;
-   or for no reason. */
+/* wait(results, children, timeout): until a result is there, a child in the list is dead, or the
+   time is over; or for no reason. */
 static int
 native_wait(lua_State *L)
 {
@@ -194,6 +269,8 @@ static const luaL_Reg natives[] = {
     {"put", native_put},
     {"sendable", native_sendable},
     {"take", native_take},
+    {"run_items", native_run_items},
+    {"undisturbed", native_undisturbed},
     {"lease_done", native_lease_done},
     {"lease_task", native_lease_task},
     {"limit", native_limit},

@@ -1,8 +1,9 @@
 /*
- * process: what the process module needs of C. The class itself, and what happens in which order when a
- * process ends, is lua/process.lua.
+ * process: what the process module needs of C. The class itself, and what happens in which order
+ * when a process ends, is lua/process.lua.
  *
- * A child process runs in start(): it never returns to the script that forked it, but leaves by _exit.
+ * A child process runs in start(): it never returns to the script that forked it, but leaves by
+ * _exit.
  */
 #include "object.h"
 
@@ -29,7 +30,8 @@
 
 #define LINE_MAX_BUFFERED 65536 /* a line up to this is one write */
 
-/* A child in a message is one word: its pid, its slot, and as much of the slot's generation as fits. */
+/* A child in a message is one word: its pid, its slot, and as much of the slot's generation as
+   fits. */
 #define WIRE_PID_BITS 22
 #define WIRE_MEMBER_BITS 11
 #define WIRE_GENERATION_MASK (UINT32_MAX >> 1)
@@ -135,7 +137,8 @@ luampB_child_from_wire(lua_State *L, const struct luampO_wire *wire)
     return 1;
 }
 
-/* A descriptor of the process itself, and not of one that has its pid by now: -ESRCH when it is gone. */
+/* A descriptor of the process itself, and not of one that has its pid by now: -ESRCH when it is
+   gone. */
 static int
 open_process(const struct child *child)
 {
@@ -144,8 +147,8 @@ open_process(const struct child *child)
     int descriptor = (int) syscall(SYS_pidfd_open, child->child.pid, 0);
     if (descriptor < 0)
         return -errno;
-    /* The pid of one's own child stays its own until it is waited for; of another's, for as long as it
-       lives. */
+    /* The pid of one's own child stays its own until it is waited for; of another's, for as long as
+       it lives. */
     if (is_own_child(child) || amp_member_lives(child->child.member, child->child.generation))
         return descriptor;
     close(descriptor);
@@ -211,8 +214,8 @@ flush_output(const char *name)
  * Starting.
  */
 
-/* In the child, with all signals blocked. Its stdin is empty, and what its parent had read ahead of it
-   is not its own. */
+/* In the child, with all signals blocked. Its stdin is empty, and what its parent had read ahead of
+   it is not its own. */
 static void
 prepare_child(void *argument)
 {
@@ -228,7 +231,8 @@ prepare_child(void *argument)
     luampB_signals_in_child(L);
 }
 
-/* Children of one moment must not draw the same numbers: Lua's own seed is the time and an address. */
+/* Children of one moment must not draw the same numbers: Lua's own seed is the time and an address.
+   */
 static void
 reseed(lua_State *L)
 {
@@ -324,8 +328,8 @@ native_start(lua_State *L)
  * Children.
  */
 
-/* Of a process that is not our child. By a descriptor, which also tells the end of one that was killed
-   before it had taken its slot. */
+/* Of a process that is not our child. By a descriptor, which also tells the end of one that was
+   killed before it had taken its slot. */
 static int
 join_another(struct child *child, amp_time deadline)
 {
@@ -378,7 +382,8 @@ native_wait(lua_State *L)
     return 1;
 }
 
-/* To a process that is not our child: by a descriptor, because its pid may be another's any moment. */
+/* To a process that is not our child: by a descriptor, because its pid may be another's any moment.
+   */
 static int
 signal_another(const struct child *child, int number)
 {
@@ -409,8 +414,8 @@ native_signal(lua_State *L)
     return 1;
 }
 
-/* Ends the children of a member that is dead, and theirs. A dead process starts no others, so those that
-   are found are all. */
+/* Ends the children of a member that is dead, and theirs. A dead process starts no others, so those
+   that are found are all. */
 static void
 kill_children_of(uint32_t parent, uint32_t generation)
 {
@@ -566,8 +571,8 @@ process_exit(lua_State *L)
     exit(status & 0xff);
 }
 
-/* os.exit of the main program: Lua's own, unless the process module is in use; then as exit, but for the
-   second argument, which is whether to close the state. */
+/* os.exit of the main program: Lua's own, unless the process module is in use; then as exit, but
+   for the second argument, which is whether to close the state. */
 static int
 os_exit(lua_State *L)
 {
@@ -633,8 +638,8 @@ state_closes(lua_State *L)
  * The machine, and time.
  */
 
-/* Processors that a control group's quota amounts to, or a large number. Only the process's own group is
-   looked at, in either version of control groups. */
+/* Processors that a control group's quota amounts to, or a large number. Only the process's own
+   group is looked at, in either version of control groups. */
 static int
 quota(void)
 {
@@ -737,6 +742,32 @@ native_report(lua_State *L)
     return 0;
 }
 
+/* call_with(f, args, kwargs): f's results. In C, so that no line of luamp's own stands in an
+   error's message. */
+static int
+native_call_with(lua_State *L)
+{
+    lua_settop(L, 3);
+    lua_insert(L, 1); /* kwargs, f, args */
+    lua_getfield(L, 3, "n");
+    int has_n;
+    lua_Integer n = lua_tointegerx(L, -1, &has_n);
+    if (!has_n)
+        n = luaL_len(L, 3);
+    lua_pop(L, 1);
+    if (n < 0 || n > INT32_MAX - 1 || !lua_checkstack(L, (int) n + 2))
+        return luaL_error(L, "too many arguments");
+    lua_pushvalue(L, 2);
+    for (lua_Integer i = 1; i <= n; i++)
+        lua_geti(L, 3, i);
+    if (!lua_isnil(L, 1)) {
+        lua_pushvalue(L, 1);
+        n++;
+    }
+    lua_call(L, (int) n, LUA_MULTRET);
+    return lua_gettop(L) - 3;
+}
+
 static int
 native_hint(lua_State *L)
 {
@@ -814,6 +845,7 @@ static const luaL_Reg natives[] = {
     {"parent", native_parent},
     {"set_finish", native_set_finish},
     {"report", native_report},
+    {"call_with", native_call_with},
     {"hint", native_hint},
     {"nearest", native_nearest},
     {"lives", native_lives},

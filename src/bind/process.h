@@ -11,14 +11,18 @@
 int luampB_child_to_wire(lua_State *L, int index, struct luampO_wire *out);
 int luampB_child_from_wire(lua_State *L, const struct luampO_wire *wire);
 
-/* Pushes what lua/process.lua is built on, once the process module is loaded: for the pool's half. */
+/* Pushes what lua/process.lua is built on, once the process module is loaded: for the pool's half.
+   */
 void luampB_push_process_natives(lua_State *L);
 
-/* The word that changes when the child at the index dies, with its flag for sleepers set, and its value; NULL
-   when it is dead. */
+/* The word that changes when the child at the index dies, with its flag for sleepers set, and its
+   value; NULL when it is dead. */
 amp_word *luampB_child_life(lua_State *L, int index, uint32_t *value);
 
 /* A descriptor that is readable once the child at the index has ended. */
 int luampB_child_descriptor(lua_State *L, int index);
+
+/* Between the two, which nest, handlers of the script wait: see signal.c. */
+void luampB_defer_handlers(bool on);
 
 #endif

@@ -1,10 +1,10 @@
 /*
  * sharedmemory: ipc.SharedMemory, a named block of bytes for unrelated processes.
  *
- * It is POSIX shared memory (shm_open), so that programs in other languages can open it by its name.
- * The bytes have nothing to do with the family's arena: there is only the name, as an array of
- * characters, so that the object can be sent. Who receives it maps the block when it is first used,
- * by the name. The block goes with unlink and the last close.
+ * It is POSIX shared memory (shm_open), so that programs in other languages can open it by its
+ * name. The bytes have nothing to do with the family's arena: there is only the name, as an
+ * array of characters, so that the object can be sent. Who receives it maps the block when it is
+ * first used, by the name. The block goes with unlink and the last close.
  */
 #include "ipc.h"
 
@@ -40,7 +40,8 @@ static void
 push_failure(lua_State *L, const char *what, const char *name, int error)
 {
     if (error == EEXIST)
-        lua_pushfstring(L, "cannot create SharedMemory \"%s\": one of this name exists already", name);
+        lua_pushfstring(L, "cannot create SharedMemory \"%s\": one of this name exists already",
+                        name);
     else if (error == ENOENT)
         lua_pushfstring(L, "cannot open SharedMemory \"%s\": there is none of this name", name);
     else

@@ -2,17 +2,20 @@
  * signal: signals for scripts.
  *
  * The C handler only takes a note: it marks the signal, ends a wait that is under way (wait.h), and
- * sets a hook, as Lua's own interpreter does for SIGINT. The script's handler runs from the hook, between
- * two instructions, or from the call that was blocked, with nothing held. Handlers belong to the state
- * that registered them, and run in the thread that did; another thread that gets the signal passes it on.
+ * sets a hook, as Lua's own interpreter does for SIGINT. The script's handler runs from the hook,
+ * between two instructions, or from the call that was blocked, with nothing held. Handlers belong
+ * to the state that registered them, and run in the thread that did; another thread that gets the
+ * signal passes it on.
  *
- * Lua keeps a hook for each coroutine, and does not tell which one runs. So coroutine.resume and .wrap are
- * replaced, in a state that has handlers, by ones that do what Lua's own do and take a note: the hook is
- * always on the coroutine that runs, and on no other.
+ * Lua keeps a hook for each coroutine, and does not tell which one runs. So coroutine.resume and
+ * .wrap are replaced, in a state that has handlers, by ones that do what Lua's own do and take a
+ * note: the hook is always on the coroutine that runs, and on no other.
  *
  * Nothing of the process is touched before the script, or the host, asks for it.
  */
 #include "bind.h"
+
+#include "process.h"
 
 #include <lualib.h>
 
@@ -45,6 +48,7 @@ static struct {
     pid_t thread; /* in which it runs */
     volatile sig_atomic_t pending[SIGNALS];
     volatile sig_atomic_t interrupted; /* Ctrl-C has raised an error */
+    int deferred; /* how deep in what handlers must not disturb */
 } signals;
 
 /*
@@ -85,8 +89,8 @@ set_hook(void)
         hook(signals.running);
 }
 
-/* From here on this coroutine runs. A signal that comes meanwhile finds a hook that is set, or sets it on
-   the right one. */
+/* From here on this coroutine runs. A signal that comes meanwhile finds a hook that is set, or sets
+   it on the right one. */
 static void
 switch_to(lua_State *L)
 {
@@ -111,8 +115,8 @@ resume(lua_State *co, lua_State *L, int nargs, int *nresults)
     return status;
 }
 
-/* Resumes the coroutine with the topmost values, and moves what it gives, or its error, here: how many
-   values, or -1. */
+/* Resumes the coroutine with the topmost values, and moves what it gives, or its error, here: how
+   many values, or -1. */
 static int
 resume_with(lua_State *L, lua_State *co, int nargs)
 {
@@ -228,9 +232,21 @@ next_pending(void)
 }
 
 void
+luampB_defer_handlers(bool on)
+{
+    signals.deferred += on ? 1 : -1;
+    if (signals.deferred == 0 && next_pending() != 0) {
+        amp_self.signalled = 1;
+        set_hook();
+    }
+}
+
+void
 luampB_run_handlers(lua_State *L)
 {
     amp_self.signalled = 0;
+    if (signals.deferred > 0)
+        return;
     int number;
     while ((number = next_pending()) != 0) {
         signals.pending[number] = 0;
@@ -500,6 +516,7 @@ luampB_signals_in_child(lua_State *L)
 {
     memset((void *) signals.pending, 0, sizeof signals.pending);
     signals.interrupted = 0;
+    signals.deferred = 0;
     if (signals.hooked != NULL) {
         put_back_hook(signals.hooked);
         signals.hooked = NULL;

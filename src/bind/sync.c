@@ -1,8 +1,8 @@
 /*
  * sync: Lock, RLock, Semaphore, BoundedSemaphore, Event, Condition, Barrier.
  *
- * One attempt of the core's for each call; what the results mean to a script is decided here. A call that
- * may block computes its deadline once and goes on towards it after every signal.
+ * One attempt of the core's for each call; what the results mean to a script is decided here. A
+ * call that may block computes its deadline once and goes on towards it after every signal.
  */
 #include "object.h"
 
@@ -45,7 +45,8 @@ not_held(lua_State *L, const char *class, const char *name, struct amp_lock *loc
     const char *holder = luampO_holder(lock, buffer);
     if (holder)
         return luaL_error(L, "cannot release %s \"%s\": it is held by %s, and only its holder can "
-                          "(to hand over from one to another, use a Semaphore)", class, name, holder);
+                          "(to hand over from one to another, use a Semaphore)", class, name,
+                          holder);
     return luaL_error(L, "cannot release %s \"%s\": it is not held", class, name);
 }
 
@@ -266,7 +267,8 @@ with(lua_State *L)
     luaL_checktype(L, 2, LUA_TFUNCTION);
     holding->take(L, object, AMP_FOREVER);
     lua_KContext context = (lua_KContext) holding;
-    return with_end(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, context, with_end), context);
+    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, context, with_end);
+    return with_end(L, status, context);
 }
 
 static int
@@ -353,7 +355,8 @@ semaphore_give(lua_State *L, struct luampO_object *object)
     const char *class = object->class->name, *name = object->cell->c_name;
     switch (amp_semaphore_release(&semaphore)) {
     case -EPERM:
-        luaL_error(L, "cannot release %s \"%s\": this thread holds none of its permits", class, name);
+        luaL_error(L, "cannot release %s \"%s\": this thread holds none of its permits", class,
+                   name);
         break;
     case -EOVERFLOW:
         luaL_error(L, "cannot release %s \"%s\": it is released more often than it was acquired",
@@ -430,7 +433,8 @@ describe_semaphore(lua_State *L, struct luampO_object *object, luaL_Buffer *text
 {
     struct amp_semaphore semaphore = amp_semaphore_of(object->cell);
     if (semaphore.held)
-        lua_pushfstring(L, "%d of %d", (int) amp_semaphore_value(&semaphore), (int) semaphore.limit);
+        lua_pushfstring(L, "%d of %d", (int) amp_semaphore_value(&semaphore),
+                        (int) semaphore.limit);
     else
         lua_pushfstring(L, "%d", (int) amp_semaphore_value(&semaphore));
     luaL_addvalue(text);
@@ -652,8 +656,8 @@ check_condition_held(lua_State *L, const char *method)
     return object;
 }
 
-/* Sleeps on a ticket. Handlers of signals run between, with nothing held; an error of theirs is left on
-   the stack, and ends it: true. */
+/* Sleeps on a ticket. Handlers of signals run between, with nothing held; an error of theirs is
+   left on the stack, and ends it: true. */
 static bool
 sleep_on_ticket(lua_State *L, struct amp_ticket *ticket, amp_time deadline, struct amp_what *what)
 {
@@ -770,8 +774,8 @@ new_condition(lua_State *L)
     struct luampO_object *lock = NULL;
     if (!lua_isnil(L, 1)) {
         lock = luampO_peek(L, 1);
-        if (lock == NULL || (lock->class != &luampB_lock_class && lock->class != &luampB_rlock_class) ||
-            lock->is_part)
+        if (lock == NULL || lock->is_part ||
+            (lock->class != &luampB_lock_class && lock->class != &luampB_rlock_class))
             return luaL_error(L, "bad argument #1 to 'Condition' (Lock or RLock expected, got %s)",
                               luaL_typename(L, 1));
         if (lock->cell == NULL)

@@ -1,9 +1,9 @@
 /*
  * tables: ipc.Dict and ipc.List, shared tables with no server process.
  *
- * Keys of a dict are strings, numbers and booleans, encoded as messages; a float with an integer's value is
- * that integer, as in any table. What is stored is copied. Fields that are methods' names are reached by
- * get and set.
+ * Keys of a dict are strings, numbers and booleans, encoded as messages; a float with an
+ * integer's value is that integer, as in any table. What is stored is copied. Fields that are
+ * methods' names are reached by get and set.
  */
 #include "ipc.h"
 
@@ -139,8 +139,8 @@ dict_newindex(lua_State *L)
         if (luaL_getmetafield(L, 1, "__methods") == LUA_TTABLE) {
             lua_pushvalue(L, 2);
             if (lua_rawget(L, -2) != LUA_TNIL)
-                return luaL_error(L, "'%s' is a method of Dict; store under this key by d:set(\"%s\", "
-                                  "value)", lua_tostring(L, 2), lua_tostring(L, 2));
+                return luaL_error(L, "'%s' is a method of Dict; store under this key by "
+                                  "d:set(\"%s\", value)", lua_tostring(L, 2), lua_tostring(L, 2));
         }
         lua_settop(L, 3);
     }
@@ -149,8 +149,8 @@ dict_newindex(lua_State *L)
 }
 
 /*
- * update(k, f): stores f(the value) and returns it. f runs with nothing held; when another process has
- * changed the entry meanwhile, it is called again with what is there now.
+ * update(k, f): stores f(the value) and returns it. f runs with nothing held; when another
+ * process has changed the entry meanwhile, it is called again with what is there now.
  */
 static int
 dict_update(lua_State *L)
@@ -362,8 +362,9 @@ list_newindex(lua_State *L)
     encode_value(L, 3, &stored);
     int failure = i < 1 ? -ERANGE : amp_list_set(object->cell, (uint64_t) i, &stored);
     if (failure == -ERANGE)
-        return luaL_error(L, "index %I of List \"%s\": it has %d items, and grows by one at its end",
-                          i, object->cell->c_name, (int) amp_dict_count(object->cell));
+        return luaL_error(L, "index %I of List \"%s\": it has %d items, and grows by one at its "
+                          "end", (LUAI_UACINT) i, object->cell->c_name,
+                          (int) amp_dict_count(object->cell));
     check_stored(L, failure);
     return 0;
 }
@@ -406,7 +407,8 @@ luampB_new_list(lua_State *L)
     for (lua_Integer i = 1; i <= n; i++) {
         struct amp_stored stored;
         if (lua_geti(L, 1, i) == LUA_TNIL)
-            return luaL_error(L, "nil cannot be an item of a List, as at index %I", (LUAI_UACINT) i);
+            return luaL_error(L, "nil cannot be an item of a List, as at index %I",
+                              (LUAI_UACINT) i);
         encode_value(L, 5, &stored);
         check_stored(L, amp_list_append(object->cell, &stored));
         lua_settop(L, 4);

@@ -410,8 +410,8 @@ array_totable(lua_State *L)
     return 1;
 }
 
-/* Writes a list's elements from a position on. First all are looked at: nothing is written if one does
-   not fit. */
+/* Writes a list's elements from a position on. First all are looked at: nothing is written if
+   one does not fit. */
 static void
 write_list(lua_State *L, struct amp_cell *array, int list, lua_Integer from, lua_Integer n)
 {
@@ -435,9 +435,10 @@ array_set(lua_State *L)
     lua_Integer from = luaL_checkinteger(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_Integer n = luaL_len(L, 3);
-    if (from < 1 || n > (lua_Integer) array->v_length || from - 1 > (lua_Integer) array->v_length - n)
-        return luaL_error(L, "%I elements from index %I on do not fit Array \"%s\", which has %I", n,
-                          from, array->c_name, (LUAI_UACINT) array->v_length);
+    lua_Integer length = (lua_Integer) array->v_length;
+    if (from < 1 || n > length || from - 1 > length - n)
+        return luaL_error(L, "%I elements from index %I on do not fit Array \"%s\", which has %I",
+                          (LUAI_UACINT) n, (LUAI_UACINT) from, array->c_name, (LUAI_UACINT) length);
     write_list(L, array, 3, from, n);
     return 0;
 }
@@ -476,7 +477,8 @@ luampB_new_array(lua_State *L)
         n = (size_t) size;
     } else if (lua_type(L, 2) == LUA_TSTRING) {
         if (type->class != AMP_CHARACTER)
-            return luaL_error(L, "a string fills an array of typecode 'c', not of '%c'", type->code);
+            return luaL_error(L, "a string fills an array of typecode 'c', not of '%c'",
+                              type->code);
         bytes = lua_tolstring(L, 2, &n);
     } else if (lua_type(L, 2) == LUA_TTABLE) {
         n = (size_t) luaL_len(L, 2);
@@ -494,6 +496,7 @@ luampB_new_array(lua_State *L)
         memcpy(amp_array_data(cell), bytes, n);
     else if (lua_type(L, 2) == LUA_TTABLE)
         write_list(L, cell, 2, 1, (lua_Integer) n);
+    luampO_charge(L, n * type->size);
     return 1;
 }
 

@@ -7,15 +7,16 @@
  *     diag("a line for the reader");
  *     return tap_done();                      last: prints the plan, 1 if anything failed
  *
- * Only the test's own process prints results. A child or a worker says by its status what it saw, or
- * writes it into memory that it shares with the test (tap_shared).
+ * Only the test's own process prints results. A child or a worker says by its status what it
+ * saw, or writes it into memory that it shares with the test (tap_shared).
  *
- * Tests wait for conditions, not for times: tap_until() gives up only when the patience of a reader
- * would end. To prove that a sleeper is woken, and does not merely look again at the end of its slice,
- * it sleeps with tap_without_slices(): then a wake-up that is lost is a hang, which the test sees.
+ * Tests wait for conditions, not for times: tap_until() gives up only when the patience of a
+ * reader would end. To prove that a sleeper is woken, and does not merely look again at the end
+ * of its slice, it sleeps with tap_without_slices(): then a wake-up that is lost is a hang,
+ * which the test sees.
  *
- * With TAP_THREADS=1 the workers of tap_together() are threads of one process, so that the thread
- * sanitizer sees all of them; tests that fork or kill are left out (tap_forks()).
+ * With TAP_THREADS=1 the workers of tap_together() are threads of one process, so that the
+ * thread sanitizer sees all of them; tests that fork or kill are left out (tap_forks()).
  */
 #ifndef TAP_H
 #define TAP_H
@@ -148,8 +149,8 @@ tap_sanitized(void)
 }
 
 /*
- * The thread sanitizer does not see what the kernel does to a word. For it the same is done here, in
- * two steps: good enough where nobody dies.
+ * The thread sanitizer does not see what the kernel does to a word. For it the same is done
+ * here, in two steps: good enough where nobody dies.
  */
 #if defined(__SANITIZE_THREAD__)
 static int
@@ -376,7 +377,7 @@ static int (*tap_kernel_wait)(amp_word *word, uint32_t expected, const struct ti
 static inline int
 tap_wait_without_slices(amp_word *word, uint32_t expected, const struct timespec *relative)
 {
-    struct timespec *limit = &amp_self.limit; /* what `relative` is: a signal's handler changes it */
+    struct timespec *limit = &amp_self.limit; /* `relative` is no other: handlers change it */
     if (limit->tv_sec * AMP_SECOND + limit->tv_nsec == AMP_SLICE) {
         limit->tv_sec = 3600;
         atomic_signal_fence(memory_order_seq_cst);
@@ -386,7 +387,8 @@ tap_wait_without_slices(amp_word *word, uint32_t expected, const struct timespec
     return tap_kernel_wait(word, expected, relative);
 }
 
-/* From here on a sleep of the calling process ends by a wake-up, a signal or its own deadline only. */
+/* From here on a sleep of the calling process ends by a wake-up, a signal or its own deadline
+   only. */
 static inline void
 tap_without_slices(void)
 {

@@ -79,7 +79,8 @@ test_reservation(void)
     ok(h->h_roster % AMP_PAGE == 0 && h->h_rows % 64 == 0 && h->h_cells % 64 == 0 &&
            h->h_map % 8 == 0 && h->h_pages % AMP_PAGE == 0,
        "its regions are aligned");
-    ok(h->h_roster >= sizeof *h && h->h_rows >= h->h_roster + (uint64_t) AMP_ROWS * AMP_ROSTER_SLOT &&
+    ok(h->h_roster >= sizeof *h &&
+           h->h_rows >= h->h_roster + (uint64_t) AMP_ROWS * AMP_ROSTER_SLOT &&
            h->h_cells >= h->h_rows + (uint64_t) h->h_cells_max / AMP_ROW_CHUNK * AMP_ROWS * 64 &&
            h->h_map >= h->h_cells + (uint64_t) h->h_cells_max * AMP_CELL_SIZE &&
            h->h_pages >= h->h_map + (uint64_t) h->h_pages_max * 8 &&
@@ -88,7 +89,8 @@ test_reservation(void)
     ok(memory_of_arena() < SMALL / 8, "it has next to no memory before it is used");
     ok(ftruncate(amp_arena.descriptor, 4096) != 0, "nobody can shrink it");
     ok(ftruncate(amp_arena.descriptor, 2 * (off_t) SMALL) != 0, "nor let it grow");
-    ok(fcntl(amp_arena.descriptor, F_GETFD) & FD_CLOEXEC, "a program that is started does not have it");
+    ok(fcntl(amp_arena.descriptor, F_GETFD) & FD_CLOEXEC,
+       "a program that is started does not have it");
     char *address = amp_at(12345);
     is(amp_offset(address), 12345, "offset and address are two names of one place");
 }
@@ -311,7 +313,8 @@ static void
 test_many(void)
 {
     uint64_t used = amp_arena_used();
-    is(tap_together(8, scramble_in_turn), 0, "members that take and free at once get runs of their own");
+    is(tap_together(8, scramble_in_turn), 0,
+       "members that take and free at once get runs of their own");
     is(amp_arena_used(), used, "and all come back");
 }
 

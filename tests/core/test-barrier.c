@@ -229,7 +229,8 @@ arrive_last_and_stay(void *argument)
     struct amp_what what = {.kind = AMP_BARRIER};
     struct amp_ticket *ticket;
     uint32_t index;
-    atomic_store(&board->result[10], amp_barrier_arrive(shared(), AMP_FOREVER, &what, &ticket, &index));
+    int result = amp_barrier_arrive(shared(), AMP_FOREVER, &what, &ticket, &index);
+    atomic_store(&board->result[10], result);
     atomic_store(&board->started[10], 1);
     tap_stay();
 }

@@ -119,7 +119,8 @@ test_call_before_sleep(void)
     struct amp_cell *c = condition();
     amp_futex.wait = call_meanwhile;
     amp_time begun = amp_now();
-    is(wait_for(c, NULL, begun + TAP_PATIENCE), 0, "a call between the look and the sleep is heard");
+    is(wait_for(c, NULL, begun + TAP_PATIENCE), 0,
+       "a call between the look and the sleep is heard");
     amp_futex = kernel;
     tap_unhold(c);
 }

@@ -448,7 +448,8 @@ test_deaths_in_dict(void)
     is(amp_arena_used(), used, "all its memory comes back");
 }
 
-/* Children rotate a list of numbers: pop from anywhere, append. Killed in between, a number is lost. */
+/* Children rotate a list of numbers: pop from anywhere, append. Killed in between, a number is
+   lost. */
 static int
 rotate_for_ever(void *argument)
 {

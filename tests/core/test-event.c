@@ -91,7 +91,8 @@ test_alone(void)
     tap_unhold(e);
 }
 
-/* The kernel's part is played by the test: while the waiter "sleeps", the event is set and cleared. */
+/* The kernel's part is played by the test: while the waiter "sleeps", the event is set and
+   cleared. */
 static int
 pulse(amp_word *word, uint32_t expected, const struct timespec *relative)
 {
@@ -152,7 +153,8 @@ test_many(const char *under)
 {
     memset(board, 0, sizeof *board);
     struct amp_cell *e = event();
-    is(tap_together(WAITERS + 1, follow_rounds), 0, "%s: an event lets all go who wait for it", under);
+    is(tap_together(WAITERS + 1, follow_rounds), 0,
+       "%s: an event lets all go who wait for it", under);
     tap_unhold(e);
 }
 
@@ -210,8 +212,9 @@ test_disorder(void)
 }
 
 /*
- * Two setters meet when a third has set the event and a fourth has cleared it again: both come from a
- * time when somebody slept, so both want the setters' lock, and neither may undo the other.
+ * Two setters meet when a third has set the event and a fourth has cleared it again: both come
+ * from a time when somebody slept, so both want the setters' lock, and neither may undo the
+ * other.
  */
 static int
 set_from_the_past(void *argument)

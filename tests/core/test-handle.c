@@ -511,7 +511,8 @@ test_deaths_on_the_way(void)
     for (int i = 0; i < N; i++) {
         carried += amp_ring_size(amp_cell_of(board->handle[i]));
     }
-    is(amp_cells_live(), before.cells + N + carried, "an object lives for each message, and no other");
+    is(amp_cells_live(), before.cells + N + carried,
+       "an object lives for each message, and no other");
     for (int i = 0; i < N; i++)
         amp_unhold(board->handle[i]);
     tap_is_settled(before, "then they end with the queues");

@@ -1,11 +1,11 @@
 /*
  * The kill sweep: whatever a member is doing, it may be killed after any instruction of it.
  *
- * For each operation a victim is born, made to run exactly N instructions of it (PTRACE_SINGLESTEP),
- * and killed. An adversary acts while it stands still there; survivors sleep without slices, so that
- * a wake-up that is lost is a hang and not a delay. Then the whole contract is checked: the object
- * works, nothing is lost or doubled, and when all is given back the arena, the table of objects and
- * the roster are as before.
+ * For each operation a victim is born, made to run exactly N instructions of it
+ * (PTRACE_SINGLESTEP), and killed. An adversary acts while it stands still there; survivors
+ * sleep without slices, so that a wake-up that is lost is a hang and not a delay. Then the whole
+ * contract is checked: the object works, nothing is lost or doubled, and when all is given back
+ * the arena, the table of objects and the roster are as before.
  *
  *     test-killsweep            points chosen by a seed that is printed, some 25 seconds in all
  *     test-killsweep SEED       the same ones again
@@ -418,8 +418,9 @@ check_event(void)
     return NULL;
 }
 
-/* A setter comes from a time when somebody slept, so it wants the setters' lock; when it has it, the
-   event has been set and cleared by others. Now another sets it too. Nobody is killed before the end. */
+/* A setter comes from a time when somebody slept, so it wants the setters' lock; when it has it,
+   the event has been set and cleared by others. Now another sets it too. Nobody is killed before
+   the end. */
 static void
 set_event_late(void)
 {
@@ -1325,7 +1326,8 @@ check_entry_with_object(void)
         return lives ? "an object is left that nobody has" : NULL;
     struct amp_message message;
     uint64_t version;
-    if (amp_dict_get(world.cell, text("a"), &message, &version) != 0 || message.ncells != 1 || !lives)
+    if (amp_dict_get(world.cell, text("a"), &message, &version) != 0 || message.ncells != 1 ||
+        !lives)
         return "the object in an entry has ended";
     amp_message_done(&message);
     amp_unhold(board->handle);
@@ -1498,8 +1500,8 @@ static const struct scenario scenarios[] = {
      check_lock, false},
     {"a lock given back to a waiter, and a third barges in", prepare_lock, take_lock, wait_behind,
      leave_lock, NULL, barge, check_lock, false},
-    {"(a lock given back in two steps is found out)", prepare_lock, take_lock_with_two_steps,
-     wait_behind, leave_lock, NULL, barge, check_lock, true},
+    {"a lock given back in two steps, which must be found out", prepare_lock,
+     take_lock_with_two_steps, wait_behind, leave_lock, NULL, barge, check_lock, true},
     {"a waiter of a lock that was woken", prepare_held_lock, NULL, NULL, take_lock_for_good,
      wake_victim_of_lock, NULL, check_lock, false},
     {"a waiter of a lock that was woken, and a third barges in", prepare_held_lock, NULL, NULL,
@@ -1667,8 +1669,8 @@ end_helpers(void)
     }
 }
 
-/* One point: the victim is killed after `n` instructions, or when it has finished; *steps is how many
-   they were. What is wrong then, or NULL. */
+/* One point: the victim is killed after `n` instructions, or when it has finished; *steps is how
+   many they were. What is wrong then, or NULL. */
 static const char *
 sweep_point(const struct scenario *s, long n, long *steps, unsigned long *place)
 {
@@ -1783,7 +1785,9 @@ main(int argc, char **argv)
     if (!can_trace())
         return tap_skip_all("this system does not let a process trace its child (ptrace)");
     bool full = argc > 1 && strcmp(argv[1], "full") == 0;
-    uint64_t seed = argc > 1 && !full ? strtoull(argv[1], NULL, 10) : (uint64_t) amp_now() % 1000003;
+    uint64_t seed = (uint64_t) amp_now() % 1000003;
+    if (argc > 1 && !full)
+        seed = strtoull(argv[1], NULL, 10);
     /* Tracer and victim take turns, which is much faster on one processor. */
     cpu_set_t processors;
     CPU_ZERO(&processors);
@@ -1795,5 +1799,9 @@ main(int argc, char **argv)
     diag(full ? "every instruction" : "seed %llu", (unsigned long long) seed);
     for (int i = 0; i < SCENARIOS; i++)
         sweep(&scenarios[i], seed, full);
+    struct amp_header *h = amp_arena.header;
+    diag("%u slots, %u cells, %u pages", amp_members_top(), atomic_load(&h->h_cells_top), h->h_top);
+    ok(amp_members_top() < 20 && atomic_load(&h->h_cells_top) < 200 && h->h_top < 2000,
+       "after all these deaths slots, cells and pages are used again, not new ones");
     return tap_done();
 }

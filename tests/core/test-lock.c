@@ -1,7 +1,7 @@
 /*
- * The robust lock: exclusion, waiting, and above all what becomes of it when its owner or a waiter
- * dies. Waiters that must be woken by the kernel sleep without slices here, so that a wake-up that is
- * lost is a hang.
+ * The robust lock: exclusion, waiting, and above all what becomes of it when its owner or a
+ * waiter dies. Waiters that must be woken by the kernel sleep without slices here, so that a
+ * wake-up that is lost is a hang.
  */
 #include "tap.h"
 
@@ -65,7 +65,8 @@ test_alone(void)
 static void
 test_list_order(void)
 {
-    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                     {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
     struct amp_lock lock[3] = {{0}};
     void *first = amp_self.robust->list.next;
     bool whole = true;
@@ -278,7 +279,8 @@ test_death_of_owner(void)
         told += board->result[i] == AMP_OWNER_DIED;
         not_told += board->result[i] == 100;
     }
-    ok(failed == 0 && told == 1 && not_told == 8, "of many waiters all get it, and the first is told");
+    ok(failed == 0 && told == 1 && not_told == 8,
+       "of many waiters all get it, and the first is told");
     amp_roster_sweep();
 }
 

@@ -46,7 +46,8 @@ test_order(void)
 {
     struct amp_cell *q = queue(0, 0);
     uint64_t number;
-    ok(!amp_ring_is_ready(q) && !amp_ring_is_full(q) && amp_ring_size(q) == 0, "a new queue is empty");
+    ok(!amp_ring_is_ready(q) && !amp_ring_is_full(q) && amp_ring_size(q) == 0,
+       "a new queue is empty");
     is(queue_get(q, &number, AMP_AT_ONCE), -EAGAIN, "who does not wait is told so");
     amp_time deadline = milliseconds(5);
     is(queue_get(q, &number, deadline), -ETIMEDOUT, "and so is who waits a short time");
@@ -133,7 +134,8 @@ test_largest(void)
     queue_put(q, 77, 100, AMP_AT_ONCE);
     uint64_t number;
     is(amp_ring_take(q, AMP_AT_ONCE, &what, &message), 0, "the largest message arrives");
-    ok(message.length == length && message.bytes[0] == 1 && message.bytes[length - 1] == 2, "whole");
+    ok(message.length == length && message.bytes[0] == 1 && message.bytes[length - 1] == 2,
+       "whole");
     amp_message_done(&message);
     ok(queue_get(q, &number, AMP_AT_ONCE) == 0 && number == 77, "and so does the one behind it");
     tap_unhold(q);
@@ -725,9 +727,9 @@ test_death_of_reader(void)
 }
 
 /*
- * Deaths at random. Producers put numbers of their own in a row, consumers note each number they got.
- * A producer that is killed has put all up to some number; one that a killed consumer had just taken
- * is lost with it.
+ * Deaths at random. Producers put numbers of their own in a row, consumers note each number they
+ * got. A producer that is killed has put all up to some number; one that a killed consumer had
+ * just taken is lost with it.
  */
 
 static int
@@ -808,7 +810,8 @@ test_deaths_at_random(uint32_t limit)
         }
     }
     ok(lost <= DEATHS / 2, "limit %u: a killed consumer takes one message with it at most", limit);
-    ok(doubled <= DEATHS / 2, "limit %u: a killed producer's last is there once, or again from its heir",
+    ok(doubled <= DEATHS / 2,
+       "limit %u: a killed producer's last is there once, or again from its heir",
        limit);
     diag("%llu messages, %d lost with %d consumers, %d put again after %d producers",
          (unsigned long long) board->got, lost, DEATHS / 2, doubled, DEATHS / 2);

@@ -103,7 +103,8 @@ test_life(void)
     amp_member_bury(child.member, child.generation, false);
     amp_member_bury(child.member, child.generation, true);
     amp_roster_sweep();
-    ok(amp_member_lives(child.member, child.generation), "the living are not buried, whoever says so");
+    ok(amp_member_lives(child.member, child.generation),
+       "the living are not buried, whoever says so");
     uint32_t value;
     amp_word *word = amp_member_life(child.member, child.generation, &value);
     ok(word != NULL && atomic_load(word) == value && (value & FUTEX_WAITERS),
@@ -114,11 +115,14 @@ test_life(void)
     is(phase(child.member), AMP_LIVE, "its slot waits for a burial");
     is(amp_member_of_thread((uint32_t) child.pid), AMP_NOBODY, "but it is not found any more");
     uint32_t deaths = atomic_load(&amp_arena.header->h_deaths);
-    is(amp_member_join(child.member, child.generation, AMP_AT_ONCE), 0, "to join it takes no time,");
+    is(amp_member_join(child.member, child.generation, AMP_AT_ONCE), 0,
+       "to join it takes no time,");
     is(phase(child.member), AMP_FREE, "and buries it");
     is(atomic_load(&amp_arena.header->h_deaths), deaths + 1, "which is counted");
-    ok(amp_member_life(child.member, child.generation, &value) == NULL, "there is no life to wait for");
-    is(amp_member_join(child.member, child.generation, AMP_FOREVER), 0, "a former member is joined");
+    ok(amp_member_life(child.member, child.generation, &value) == NULL,
+       "there is no life to wait for");
+    is(amp_member_join(child.member, child.generation, AMP_FOREVER), 0,
+       "a former member is joined");
 
     child = tap_child(leave_at_once, NULL);
     tap_until(!amp_member_lives(child.member, child.generation));
@@ -385,7 +389,8 @@ test_chain(void)
        "a circle of four that wait for each other is found");
     bool right = chain[0].member == amp_self.member && chain[3].holder == amp_self.member;
     for (int i = 0; i < 3; i++)
-        right = right && chain[i].holder == child[i].member && chain[i + 1].member == child[i].member;
+        right = right && chain[i].holder == child[i].member &&
+                chain[i + 1].member == child[i].member;
     ok(right, "and who waits for whom");
     ours.lock = 0;
     is(amp_roster_deadlock(&ours, chain), 0, "who waits for no lock is in no circle");

@@ -76,7 +76,8 @@ static void
 test_floats(void)
 {
     const struct amp_type *f = amp_type_find('f'), *d = amp_type_find('d');
-    static const double numbers[] = {0.0, -0.0, 1.0, -1.5, 0.1, 1e300, -1e-300, INFINITY, -INFINITY};
+    static const double numbers[] = {0.0,   -0.0,    1.0,      -1.5,     0.1,
+                                     1e300, -1e-300, INFINITY, -INFINITY};
     bool exact = true, rounded = true;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         double number = numbers[i], back = amp_float_of_bits(amp_bits_of_float(d, number));

@@ -215,8 +215,10 @@ test_wait(void)
     ok(!amp_member_waiting(amp_self.member, &asked.what), "afterwards they see no wait");
 
     amp_time since = what.since;
-    is(amp_wait(&word, 5, 1, amp_now() + 20 * AMP_MILLISECOND, &what), 0, "a flag that is set stays");
-    ok(asked.limit > 0 && asked.limit <= 20 * AMP_MILLISECOND, "a near deadline shortens the sleep");
+    is(amp_wait(&word, 5, 1, amp_now() + 20 * AMP_MILLISECOND, &what), 0,
+       "a flag that is set stays");
+    ok(asked.limit > 0 && asked.limit <= 20 * AMP_MILLISECOND,
+       "a near deadline shortens the sleep");
     is(what.since, since, "a wait that goes on began when it began");
     is(amp_wait(&word, 5, 1, amp_now() - 1, &what), -ETIMEDOUT, "a deadline that has passed");
     is(asked.calls, 2, "needs no sleep");
@@ -232,8 +234,8 @@ test_wait(void)
     ok(amp_now() >= deadline, "and not before");
 }
 
-/* Between the waiter's look and its flag the word was changed, and somebody else went to sleep on the
-   new value. To sleep now would be to miss the change. */
+/* Between the waiter's look and its flag the word was changed, and somebody else went to sleep on
+   the new value. To sleep now would be to miss the change. */
 static void
 test_changed_with_flag(void)
 {
@@ -399,7 +401,8 @@ test_signals(void)
 
     handle(handler);
     amp_futex.wait = woken_and_signalled_wait;
-    is(amp_wait(&word, 1, 1, AMP_FOREVER, &what), -EINTR, "woken and signalled: the signal is told");
+    is(amp_wait(&word, 1, 1, AMP_FOREVER, &what), -EINTR,
+       "woken and signalled: the signal is told");
 
     handle(quiet_handler);
     amp_futex.wait = interrupted_wait;

@@ -26,7 +26,8 @@ local function wait_until_gone(pid)
     return true
 end
 
--- Starts a script, reads the pids that it prints, its own first, kills it by SIGKILL, and gives the pids.
+-- Starts a script, reads the pids that it prints, its own first, kills it by SIGKILL, and gives the
+-- pids.
 local function kill_parent(text)
     local name = os.tmpname()
     local file <close> = assert(io.open(name, "w"))
@@ -103,7 +104,8 @@ t.test("a daemon may not start processes", function()
     end}
     p:start()
     t.ok(q:get(30):find "daemon may not start processes", "spawn says so")
-    t.ok(q:get(30):find "process_daemon.lua:%d+: a daemon may not start", "start says so, and where")
+    t.ok(q:get(30):find "process_daemon.lua:%d+: a daemon may not start",
+        "start says so, and where")
     p:join()
 end)
 

@@ -41,11 +41,15 @@ for _, case in ipairs {
         script(("local p = process.spawn(process.exit, %s) p:join() os.exit(p.exitcode)"):format(
             argument == "" and "nil" or argument)), {out = "", err = err, status = status})
     cli.expect("os.exit(" .. argument .. ") in a child",
-        script(("local p = process.spawn(function() pcall(os.exit, %s) end) p:join() os.exit(p.exitcode)")
+        script(([[
+local p = process.spawn(function() pcall(os.exit, %s) end)
+p:join()
+os.exit(p.exitcode)]])
             :format(argument == "" and "nil" or argument)), {out = "", err = err, status = status})
 end
 
-cli.expect("a float with an integer's value is a status", script "process.exit(3.0)", {err = "", status = 3})
+cli.expect("a float with an integer's value is a status", script "process.exit(3.0)",
+    {err = "", status = 3})
 
 cli.expect("what was written before an exit is written", script [[
 local p = process.spawn(function() io.write "child, " process.exit(0) end)
@@ -132,14 +136,17 @@ os.exit(p.exitcode)
 end)
 
 cli.expect("an error that is a table with __tostring is told as its text", script [[
-process.spawn(function() error(setmetatable({}, {__tostring = function() return "as text" end})) end)
+process.spawn(function() error(setmetatable({},
+    {__tostring = function() return "as text" end})) end)
 ]], {err = {"^Process%-1:\nas text\n"}, status = 0})
 cli.expect("one without, as what it is", script [[
 process.spawn(function() error {} end)
 ]], {err = {"^Process%-1:\n%(error object is a table value%)\n"}})
-cli.expect("nil, too", script "process.spawn(function() error() end)", {err = {"^Process%-1:\n.*nil"}})
+cli.expect("nil, too", script "process.spawn(function() error() end)",
+    {err = {"^Process%-1:\n.*nil"}})
 cli.expect("one whose __tostring fails does not hang or kill", script [[
-local p = process.spawn(function() error(setmetatable({}, {__tostring = function() error "again" end})) end)
+local p = process.spawn(function() error(setmetatable({},
+    {__tostring = function() error "again" end})) end)
 p:join()
 print(p.exitcode)
 ]], {out = "1\n", err = {"^Process%-1:\n"}})
@@ -168,7 +175,9 @@ e:set()
     local reports = 0
     for text in (result.err .. "Process-"):gmatch "(%d+:\n.-)\n?%f[P]Process%-" do
         reports = reports + 1
-        if not text:find("^%d+:\n" .. ("x"):rep(500) .. "\nstack traceback:\n\t%[C%]: in function 'error'") then
+        local expected = "^%d+:\n" .. ("x"):rep(500)
+            .. "\nstack traceback:\n\t%[C%]: in function 'error'"
+        if not text:find(expected) then
             t.ok(false, "a report is whole: " .. text)
         end
     end
@@ -228,6 +237,7 @@ end)
 cli.expect("output that cannot be written makes a child fail, and says so", cli.run [[-e "
 local p = process.spawn(function() io.write(('x'):rep(1000)) end)
 p:join()
-os.exit(p.exitcode)" >/dev/full]], {err = {"Process%-1: cannot write to standard output"}, status = 1})
+os.exit(p.exitcode)" >/dev/full]],
+    {err = {"Process%-1: cannot write to standard output"}, status = 1})
 
 cli.done()

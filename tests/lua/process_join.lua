@@ -114,7 +114,8 @@ t.test("no signal reaches the pid of a process that has ended", function()
     p:send_signal(signal.SIGKILL)
     t.is(p:is_alive(), false, "is_alive")
     t.is(p.exitcode, 0, "its own end is told, not the signal")
-    -- Reaped: the pid is free, and may be somebody else's. Make it ours again if the kernel lets us.
+    -- Reaped: the pid is free, and may be somebody else's. Make it ours again if the kernel lets
+    -- us.
     local pid = p.pid
     local next_pid = io.open("/proc/sys/kernel/ns_last_pid", "w")
     if not next_pid then
@@ -192,7 +193,8 @@ t.test("close frees the handle of an ended process", function()
     for _, method in ipairs {"join", "is_alive", "terminate", "kill", "interrupt", "start"} do
         t.raises(function() p[method](p) end, "process_join.lua:%d+: .*closed", method .. " raises")
     end
-    t.raises(function() p:send_signal(15) end, "process_join.lua:%d+: .*closed", "send_signal raises")
+    t.raises(function() p:send_signal(15) end, "process_join.lua:%d+: .*closed",
+        "send_signal raises")
     t.ok(pcall(p.close, p), "close does not")
 end)
 
@@ -205,7 +207,8 @@ t.test("a running process cannot be closed", function()
     p:close()
 end)
 
-t.test("a process that ended by itself can be closed without a join, and still tells its exitcode", function()
+t.test("a process that ended by itself can be closed without a join, and still tells its exitcode",
+    function()
     local p = process.spawn(function() process.exit(7) end)
     ipc.wait {p}
     p:close()
@@ -300,7 +303,9 @@ t.test("no zombie is left by join, is_alive, exitcode or active_children", funct
         join = function(p) p:join() end,
         is_alive = function(p) while p:is_alive() do process.sleep(0.001) end end,
         exitcode = function(p) while p.exitcode == nil do process.sleep(0.001) end end,
-        active_children = function() while #process.active_children() > 0 do process.sleep(0.001) end end,
+        active_children = function()
+            while #process.active_children() > 0 do process.sleep(0.001) end
+        end,
     } do
         local p = process.spawn(function() end)
         look(p)

@@ -4,11 +4,17 @@
 
 local t = require "tap"
 
+-- The least of a few counts: the C library closes the other end of the pipe to `ls` only after it
+-- has started it, which may have looked by then.
 local function descriptors()
-    local pipe <close> = io.popen(("ls /proc/%d/fd"):format(process.getpid()))
-    local n = 0
-    for _ in pipe:lines() do n = n + 1 end
-    return n
+    local least = math.huge
+    for _ = 1, 5 do
+        local pipe <close> = io.popen(("ls /proc/%d/fd"):format(process.getpid()))
+        local n = 0
+        for _ in pipe:lines() do n = n + 1 end
+        least = math.min(least, n)
+    end
+    return least
 end
 
 -- Children of this process, zombies included.

@@ -206,7 +206,8 @@ t.test("name and daemon can be set before the start and not after", function()
     t.is(p.daemon, false, "daemon again")
     p:start()
     t.raises(function() p.name = "late" end, "process_start.lua:%d+:.*name", "name after the start")
-    t.raises(function() p.daemon = true end, "process_start.lua:%d+:.*daemon", "daemon after the start")
+    t.raises(function() p.daemon = true end, "process_start.lua:%d+:.*daemon",
+        "daemon after the start")
     t.is(p.name, "renamed", "the name is as it was")
     p:kill()
     p:join()
@@ -232,22 +233,28 @@ for _, case in ipairs {
         here .. ".*'tagret'.*did you mean 'target'"},
     {"an option that does not exist", function() Process {colour = 1} end, here .. ".*'colour'"},
     {"a positional option", function() Process {print} end, here},
-    {"a target that is no function", function() Process {target = 5} end, here .. ".*'target'.*function.*number"},
-    {"args that are no list", function() Process {target = print, args = 5} end, here .. ".*'args'.*table.*number"},
-    {"kwargs that are no table", function() Process {target = print, kwargs = 5} end, here .. ".*'kwargs'.*table"},
+    {"a target that is no function", function() Process {target = 5} end,
+        here .. ".*'target'.*function.*number"},
+    {"args that are no list", function() Process {target = print, args = 5} end,
+        here .. ".*'args'.*table.*number"},
+    {"kwargs that are no table", function() Process {target = print, kwargs = 5} end,
+        here .. ".*'kwargs'.*table"},
     {"a name that is no string", function() Process {name = 5} end, here .. ".*'name'.*string"},
-    {"a daemon that is no boolean", function() Process {daemon = 1} end, here .. ".*'daemon'.*boolean"},
+    {"a daemon that is no boolean", function() Process {daemon = 1} end,
+        here .. ".*'daemon'.*boolean"},
     {"options that are no table", function() Process(print) end, here .. ".*table of options"},
     {"spawn without a function", function() process.spawn(5) end, here .. ".*function"},
     {"extend without a name", function() Process:extend() end, here .. ".*name"},
     {"a method called with a dot", function() Process {}.start() end, here .. ".*colon"},
-    {"a method called with a dot and arguments", function() Process {}.join(3) end, here .. ".*colon"},
+    {"a method called with a dot and arguments", function() Process {}.join(3) end,
+        here .. ".*colon"},
     {"init without an object", function() Process.init {} end, here .. ".*init"},
     {"join before the start", function() Process {}:join() end, here .. ".*not started.*start"},
     {"terminate before the start", function() Process {}:terminate() end, here .. ".*not started"},
     {"kill before the start", function() Process {}:kill() end, here .. ".*not started"},
     {"interrupt before the start", function() Process {}:interrupt() end, here .. ".*not started"},
-    {"send_signal before the start", function() Process {}:send_signal(15) end, here .. ".*not started"},
+    {"send_signal before the start", function() Process {}:send_signal(15) end,
+        here .. ".*not started"},
     {"atexit without a function", function() process.atexit(5) end, here .. ".*function"},
     {"sleep without a number", function() process.sleep "x" end, here .. ".*number"},
     {"sleep for NaN", function() process.sleep(0 / 0) end, here .. ".*number"},

@@ -145,8 +145,10 @@ t.test("coroutines are what they always are", function()
         error {code = 5}
     end)
     local ok, e = pcall(failing)
-    t.is({ok, e, closed}, {false, {code = 5}, true}, "an error in a wrap closes what is to be closed")
-    t.raises(coroutine.wrap(function() error "x" end), "signal_handlers.lua:%d+: .*x", "with its place")
+    t.is({ok, e, closed}, {false, {code = 5}, true},
+        "an error in a wrap closes what is to be closed")
+    t.raises(coroutine.wrap(function() error "x" end), "signal_handlers.lua:%d+: .*x",
+        "with its place")
     local many = {}
     for i = 1, 200 do many[i] = i end
     t.is(select("#", coroutine.resume(coroutine.create(function(...) return ... end),
@@ -186,7 +188,8 @@ t.test("a handler may do what any function may", function()
         q:put "from the handler"
     end)
     signal.raise(USR1)
-    t.is({q:get(), q:get()}, {"from a handler's child", "from the handler"}, "start, join, sleep, put")
+    t.is({q:get(), q:get()}, {"from a handler's child", "from the handler"},
+        "start, join, sleep, put")
     signal.signal(USR1, function() signal.signal(USR1, function() q:put "the second" end) end)
     signal.raise(USR1)
     signal.raise(USR1)
@@ -314,20 +317,28 @@ local here = "signal_handlers.lua:%d+: "
 for _, case in ipairs {
     {"no such signal", function() signal.signal(4711, print) end, here .. ".*no such signal"},
     {"signal 0", function() signal.signal(0, print) end, here .. ".*no such signal"},
-    {"a signal's name in place of its number", function() signal.signal("SIGUSR1", print) end, here .. ".*number"},
-    {"no handler", function() signal.signal(USR1) end, here .. ".*a function, signal.SIG_DFL or signal.SIG_IGN"},
-    {"a handler that is no function", function() signal.signal(USR1, "x") end, here .. ".*function.*got string"},
+    {"a signal's name in place of its number", function() signal.signal("SIGUSR1", print) end,
+        here .. ".*number"},
+    {"no handler", function() signal.signal(USR1) end,
+        here .. ".*a function, signal.SIG_DFL or signal.SIG_IGN"},
+    {"a handler that is no function", function() signal.signal(USR1, "x") end,
+        here .. ".*function.*got string"},
     {"a number that is neither", function() signal.signal(USR1, 7) end, here .. ".*function"},
-    {"SIGKILL, which cannot be handled", function() signal.signal(signal.SIGKILL, print) end, here .. ".*9 cannot be handled"},
-    {"SIGSTOP, which cannot be ignored", function() signal.signal(signal.SIGSTOP, signal.SIG_IGN) end, here .. ".*cannot be handled"},
-    {"getsignal of no such signal", function() signal.getsignal(-1) end, here .. ".*no such signal"},
+    {"SIGKILL, which cannot be handled", function() signal.signal(signal.SIGKILL, print) end,
+        here .. ".*9 cannot be handled"},
+    {"SIGSTOP, which cannot be ignored", function() signal.signal(signal.SIGSTOP,
+        signal.SIG_IGN) end, here .. ".*cannot be handled"},
+    {"getsignal of no such signal", function() signal.getsignal(-1) end,
+        here .. ".*no such signal"},
     {"raise of no such signal", function() signal.raise(99) end, here .. ".*no such signal"},
-    {"kill of no such process", function() signal.kill(0x3ffffffe, USR1) end, here .. ".*cannot send signal %d+ to process %d+: No such process"},
+    {"kill of no such process", function() signal.kill(0x3ffffffe, USR1) end,
+        here .. ".*cannot send signal %d+ to process %d+: No such process"},
     {"kill without a signal", function() signal.kill(me) end, here .. ".*number"},
     {"alarm without a number", function() signal.alarm() end, here .. ".*number"},
     {"alarm in the past", function() signal.alarm(-1) end, here .. ".*seconds"},
     {"setitimer in the past", function() signal.setitimer(-1) end, here .. ".*seconds"},
-    {"setitimer with a wrong interval", function() signal.setitimer(1, "x") end, here .. ".*number"},
+    {"setitimer with a wrong interval", function() signal.setitimer(1, "x") end,
+        here .. ".*number"},
 } do
     t.raises(case[2], case[3], case[1] .. " raises at the caller's line")
 end

@@ -9,8 +9,9 @@ local function script(text)
     return cli.run "script.lua"
 end
 
--- Starts a script, sends SIGINT to it alone, as often as asked, each time that it has printed a line, and
--- gives what else it printed, its stderr, and its status. The first line begins with its pid.
+-- Starts a script, sends SIGINT to it alone, as often as asked, each time that it has printed a
+-- line, and gives what else it printed, its stderr, and its status. The first line begins with its
+-- pid.
 local function interrupt(text, times)
     local script, err = os.tmpname(), os.tmpname()
     local file <close> = assert(io.open(script, "w"))
@@ -59,13 +60,17 @@ for name, text in pairs {
     ["a loop in a coroutine"] = ready .. "coroutine.wrap(function() while true do end end)()",
     ["a sleep"] = ready .. "process.sleep(600)",
     ["a get"] = "local q = ipc.Queue() " .. ready .. "q:get()",
-    ["a lock"] = "local l = sync.Lock() process.spawn(function() l:acquire() process.sleep(600) end) "
+    ["a lock"] = "local l = sync.Lock() "
+        .. "process.spawn(function() l:acquire() process.sleep(600) end) "
         .. "while not l:locked() do end " .. ready .. "l:acquire()",
-    ["a join"] = "local p = process.spawn(function() process.sleep(600) end) " .. ready .. "p:join()",
-    ["the wait for children at the end"] = "process.spawn(function() process.sleep(600) end) " .. ready,
+    ["a join"] = "local p = process.spawn(function() process.sleep(600) end) " .. ready
+        .. "p:join()",
+    ["the wait for children at the end"] = "process.spawn(function() process.sleep(600) end) "
+        .. ready,
     ["a pool's map"] = "local p = pool.Pool(2) " .. ready .. "p:map(process.sleep, {600, 600})",
     ["pool.map"] = ready .. "pool.map(process.sleep, {600, 600}, {processes = 2})",
-    ["a pool's close"] = "do local p <close> = pool.Pool(2) p:apply_async(process.sleep, {600}) " .. ready .. "end",
+    ["a pool's close"] = "do local p <close> = pool.Pool(2) "
+        .. "p:apply_async(process.sleep, {600}) " .. ready .. "end",
     ["an atexit function"] = "process.atexit(function() " .. ready .. "process.sleep(600) end)",
 } do
     cli.expect("Ctrl-C in " .. name .. " ends the program with one line and status 130",
@@ -99,7 +104,8 @@ print(process.getpid(), child.pid, stubborn.pid, daemon.pid, workers[1], workers
 io.stdout:flush()
 p:map(function() process.sleep(600) end, {1, 2, 3})
 ]]
-    cli.expect("with one line and status 130", result, {out = "", err = "luamp: interrupted!\n", status = 130})
+    cli.expect("with one line and status 130", result,
+        {out = "", err = "luamp: interrupted!\n", status = 130})
     all_gone(result, 6)
 end)
 
@@ -119,7 +125,8 @@ print(process.getpid(), child.pid, q:get(), q:get())
 io.stdout:flush()
 process.sleep(600)
 ]]
-    cli.expect("with one line and status 130", result, {out = "", err = "luamp: interrupted!\n", status = 130})
+    cli.expect("with one line and status 130", result,
+        {out = "", err = "luamp: interrupted!\n", status = 130})
     all_gone(result, 4)
 end)
 
@@ -158,10 +165,12 @@ print "end"
 ]], {out = "end\n", status = 0})
 
 cli.expect("a script that was started with SIGINT ignored leaves it so", cli.shell(
-    ("(trap '' INT; %s -e 'signal.kill(process.getpid(), 2) print(signal.getsignal(2) == signal.SIG_IGN)')")
+    ([[(trap '' INT
+    %s -e 'signal.kill(process.getpid(), 2) print(signal.getsignal(2) == signal.SIG_IGN)')]])
         :format(cli.luamp)), {out = "true\n", status = 0})
 
-cli.expect("getsignal and signal give the handler that raises it, and it can be set again", interrupt [[
+cli.expect("getsignal and signal give the handler that raises it, and it can be set again",
+    interrupt [[
 local old = signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGINT, old)
 print(process.getpid()) io.stdout:flush()
@@ -174,7 +183,8 @@ cli.expect("what was printed before is there",
 
 cli.expect("an error in a pool's callback does not swallow it", script [[
 local p = pool.Pool(1)
-p:apply_async(function() end, {}, nil, function() signal.kill(process.getpid(), signal.SIGINT) end):get()
+p:apply_async(function() end, {}, nil,
+    function() signal.kill(process.getpid(), signal.SIGINT) end):get()
 print "not reached"
 ]], {out = "", err = "luamp: interrupted!\n", status = 130})
 

@@ -91,7 +91,8 @@ local waits = {
     end,
     ["pool map"] = function()
         local p, e = pool.Pool(1), sync.Event()
-        return function() return p:map(function() return e:wait() end, {1})[1] end, function() e:set() end
+        return function() return p:map(function() return e:wait() end, {1})[1] end,
+            function() e:set() end
     end,
     ["pool imap"] = function()
         local p, e = pool.Pool(1), sync.Event()
@@ -148,6 +149,42 @@ for _, name in ipairs(names) do
     end)
 end
 
+t.test("a pool is whole after handlers that raised at any moment", function()
+    local p = pool.Pool(2)
+    local list, expected = {}, {}
+    for i = 1, 50 do list[i], expected[i] = i, i * 2 end
+    local function double(x) return x * 2 end
+    local raising, raised, right = false, 0, 0
+    signal.signal(signal.SIGALRM, function()
+        if raising then error("by signal", 0) end
+    end)
+    local async = p:map_async(double, list, 1)
+    for _ = 1, 200 do
+        local ok, result = pcall(function()
+            raising = true
+            signal.setitimer(math.random() * 0.004 + 0.00001)
+            local got = p:map(double, list, 1)
+            raising = false
+            return got
+        end)
+        raising = false
+        if ok and #result == 50 and result[50] == 100 then
+            right = right + 1
+        elseif result == "by signal" then
+            raised = raised + 1
+        end
+    end
+    signal.setitimer(0)
+    t.diag(("%d raised, %d did not"):format(raised, right))
+    t.is(raised + right, 200, "each call raised or was right")
+    t.ok(raised > 0, "some raised")
+    t.is(async:get(30), expected, "what was under way is right")
+    t.is(p:map(double, list), expected, "and what comes then")
+    p:close()
+    t.is(p:join(30), true, "and the end: nothing is lost that the workers owe")
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+end)
+
 t.test("a timeout goes on with what is left", function()
     signal.signal(USR1, function() end)
     local q, e, l = ipc.Queue(), sync.Event(), sync.Lock()
@@ -193,6 +230,9 @@ t.test("processes that are stopped and continued go on", function()
     p:send_signal(signal.SIGCONT)
     t.is(q:get(30), {nil, "timeout"}, "its wait went on")
     p:send_signal(signal.SIGSTOP)
+    repeat -- a signal that comes before it has stopped may end it
+        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
+    until f:read "a":match "%) (%a)" == "T"
     p:terminate()
     t.is({p:join(0.05)}, {false, "timeout"}, "a stopped one does not end by SIGTERM yet")
     p:send_signal(signal.SIGCONT)

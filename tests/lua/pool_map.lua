@@ -1,0 +1,336 @@
+-- Many items: map, starmap, imap, imap_unordered, and pool.map.
+
+local t = require "tap"
+local cli = require "host.cli"
+
+local p = pool.Pool(2)
+
+local function square(x) return x * x end
+
+local function numbers(n)
+    local list = {}
+    for i = 1, n do list[i] = i end
+    return list
+end
+
+local function squares(n)
+    local list = {}
+    for i = 1, n do list[i] = i * i end
+    return list
+end
+
+-- An iterator over 1 to n, which counts what was read.
+local function counting(n)
+    local count = {read = 0}
+    return function()
+        if count.read < n then
+            count.read = count.read + 1
+            return count.read
+        end
+    end, count
+end
+
+t.test("map gives the results in the list's order", function()
+    t.is(p:map(square, numbers(100)), squares(100), "a hundred")
+    t.is(p:map(square, {}), {}, "none")
+    t.is(p:map(square, {7}), {49}, "one")
+    t.is(p:map(square, numbers(100), 1), squares(100), "in chunks of 1")
+    t.is(p:map(square, numbers(100), 7), squares(100), "of 7")
+    t.is(p:map(square, numbers(100), 1000), squares(100), "of more than all")
+    t.is(p:map(square, numbers(100), {chunksize = 3}), squares(100), "as an option")
+    t.is(p:map(function(x)
+        if x == 1 then process.sleep(0.05) end
+        return x
+    end, numbers(4), 1), numbers(4), "also when the first is the last to come")
+end)
+
+t.test("map keeps the first value of each call, and false and nil at their place", function()
+    t.is(p:map(function(x) return x, "second" end, {1, 2}), {1, 2}, "several results")
+    local got = p:map(function(x) return x ~= 2 and x or nil end, {1, 2, 3})
+    t.is({got[1], got[2], got[3]}, {1, nil, 3}, "nil")
+    t.is(p:map(function() return false end, {1, 2}), {false, false}, "false")
+    t.is(p:map(function() end, {1, 2, 3}), {}, "nothing")
+end)
+
+t.test("map_async gives a result", function()
+    local r = p:map_async(square, numbers(10))
+    t.is(r:get(30), squares(10), "with the list")
+    local got
+    r = p:map_async(square, numbers(3), 1, function(list) got = list end)
+    r:wait()
+    t.is(got, {1, 4, 9}, "a callback gets the list")
+    got = nil
+    p:map_async(square, numbers(3), {callback = function(list) got = list end}):wait()
+    t.is(got, {1, 4, 9}, "as an option, too")
+    p:map_async(error, {"x"}, {error_callback = function(e) got = e end}):wait()
+    t.is(got, "x", "and the error callback")
+    t.is(p:map_async(square, {}):get(), {}, "an empty list is done at once")
+end)
+
+t.test("starmap passes each item as a list of arguments", function()
+    t.is(p:starmap(math.max, {{1, 2}, {5, 4, 3}}), {2, 5}, "of any length")
+    t.is(p:starmap(function(...) return select("#", ...) end, {{}, {n = 3}, {1}}), {0, 3, 1},
+        "n is honoured")
+    t.raises(function() p:starmap(math.max, {{1}, 2}) end,
+        "starmap wants each item to be a list of arguments, not a number",
+        "an item that is none raises")
+end)
+
+t.test("map waits for all, and then raises the first error in the list's order", function()
+    local v = ipc.Value("i", 0)
+    local ok, e = pcall(p.map, p, function(x)
+        v:add(1)
+        if x == 2 then process.sleep(0.05) end
+        if x == 2 or x == 7 then error("item " .. x, 0) end
+        return x
+    end, numbers(10), 1)
+    t.is({ok, e}, {false, "item 2"}, "the first")
+    t.is(v.value, 10, "all were done")
+    ok, e = pcall(p.map, p, function(x) error {x} end, numbers(10), 5)
+    t.is({ok, e}, {false, {1}}, "its own value")
+end)
+
+t.test("an item whose result cannot be sent is an error at its place", function()
+    local r = p:map_async(function(x) return x == 3 and io.stdout or x end, numbers(5), 5)
+    t.raises(function() r:get() end, "cannot send result.*file handle", "in a chunk with others")
+    local seen = {}
+    local next_item = p:imap(function(x) return x == 3 and io.stdout or x end, numbers(5), 5)
+    for _ = 1, 5 do
+        local ok, i, value = pcall(next_item)
+        seen[#seen + 1] = ok and {i, value} or "error"
+    end
+    t.is(seen, {{1, 1}, {2, 2}, "error", {4, 4}, {5, 5}}, "the others come")
+end)
+
+t.test("an item that cannot be sent is an error at its place, named as in the list", function()
+    local list = numbers(5)
+    list[4] = {deep = io.stdout}
+    t.raises(function() p:map(square, list, 1) end, "cannot send list%[4%]%.deep", "in chunks of 1")
+    t.raises(function() p:map(square, list, 3) end, "cannot send list%[4%]%.deep", "in chunks of 3")
+    t.raises(function() p:map(function() return io.stdout, list[4] end, {1}) end,
+        "pool_map.lua:%d+: cannot send f",
+        "a function that cannot be sent raises at once")
+    t.is(p:map(square, {3}), {9}, "the pool goes on")
+end)
+
+t.test("imap gives index and value in order", function()
+    local seen = {}
+    for i, v in p:imap(square, numbers(50)) do seen[#seen + 1] = {i, v} end
+    local expected = {}
+    for i = 1, 50 do expected[i] = {i, i * i} end
+    t.is(seen, expected, "fifty")
+    seen = {}
+    for i, v in p:imap(square, numbers(50), 7) do seen[#seen + 1] = {i, v} end
+    t.is(seen, expected, "in chunks")
+    for _ in p:imap(square, {}) do t.ok(false, "an empty list has no item") end
+end)
+
+t.test("imap gives all that the function returned", function()
+    local seen = {}
+    for i, a, b in p:imap(function(x) return x, -x end, {1, 2}) do seen[#seen + 1] = {i, a, b} end
+    t.is(seen, {{1, 1, -1}, {2, 2, -2}}, "two values")
+    local next_item = p:imap(function(x) if x == 1 then return nil, nil end end, {1, 2})
+    t.is(select("#", next_item()), 3, "nils")
+    t.is(select("#", next_item()), 1, "nothing but the index")
+    t.is(next_item(), nil, "the end")
+end)
+
+t.test("imap gives the first while others are under way", function()
+    local e = sync.Event()
+    local next_item = p:imap(function(x) if x > 1 then e:wait() end return x end, numbers(3))
+    t.is({next_item()}, {1, 1}, "before they are done")
+    e:set()
+    t.is({next_item()}, {2, 2}, "the next")
+    t.is({next_item()}, {3, 3}, "the last")
+    t.is(next_item(), nil, "the end")
+    t.is(next_item(), nil, "and again")
+end)
+
+t.test("imap raises at the item's place and goes on", function()
+    local next_item = p:imap(function(x)
+        if x % 2 == 0 then error("item " .. x, 0) end
+        return x
+    end, numbers(5))
+    local seen = {}
+    for _ = 1, 5 do
+        local ok, i = pcall(next_item)
+        seen[#seen + 1] = ok and i or i
+    end
+    t.is(seen, {1, "item 2", 3, "item 4", 5}, "each at its place")
+    t.is(next_item(), nil, "the end")
+end)
+
+t.test("imap_unordered gives what is there first, with the item's index", function()
+    local e = sync.Event()
+    local next_item = p:imap_unordered(function(x) if x == 1 then e:wait() end return x * 10 end,
+        numbers(4))
+    local seen = {}
+    for _ = 1, 3 do
+        local i, v = next_item()
+        seen[i] = v
+    end
+    t.is({seen[2], seen[3], seen[4]}, {20, 30, 40}, "the others before the first")
+    e:set()
+    t.is({next_item()}, {1, 10}, "the first at last")
+    t.is(next_item(), nil, "the end")
+    seen = {}
+    for i, v in p:imap_unordered(square, numbers(50), 7) do seen[i] = v end
+    t.is(seen, squares(50), "in chunks")
+    local errors, values = 0, 0
+    next_item = p:imap_unordered(function(x) if x % 5 == 0 then error "x" end return x end,
+        numbers(20), 3)
+    for _ = 1, 20 do
+        if pcall(next_item) then values = values + 1 else errors = errors + 1 end
+    end
+    t.is({errors, values, next_item()}, {4, 16, nil}, "errors come among them")
+end)
+
+t.test("two iterators at once do not take each other's results", function()
+    local a, b = p:imap(square, numbers(20)),
+        p:imap_unordered(function(x) return -x end, numbers(20))
+    local sum_a, sum_b = 0, 0
+    for _ = 1, 20 do
+        sum_a = sum_a + select(2, a())
+        sum_b = sum_b + select(2, b())
+    end
+    t.is({sum_a, sum_b}, {2870, -210}, "each has its own")
+end)
+
+t.test("a list may be an iterator", function()
+    t.is(p:map(square, (counting(50))), squares(50), "map")
+    t.is(p:map(square, (counting(50)), 7), squares(50), "map in chunks")
+    t.is(p:starmap(square, string.gmatch("", "x")), {}, "an empty one")
+    t.is(p:map(string.upper, ("a b c"):gmatch "%a"), {"A", "B", "C"}, "gmatch")
+    local seen = {}
+    for i, v in p:imap(square, (counting(50))) do seen[i] = v end
+    t.is(seen, squares(50), "imap")
+    seen = {}
+    for i, v in p:imap_unordered(square, (counting(50)), 4) do seen[i] = v end
+    t.is(seen, squares(50), "imap_unordered")
+    local r = p:map_async(square, (counting(50)), 3)
+    t.is(r:get(30), squares(50), "map_async")
+end)
+
+t.test("an iterator is read no further ahead than the workers need", function()
+    local source, count = counting(1000)
+    local next_item = p:imap(square, source)
+    next_item()
+    process.sleep(0.05)
+    t.ok(count.read <= 10, "imap: " .. count.read)
+    for _ = 1, 99 do next_item() end
+    t.ok(count.read <= 110, "a hundred later: " .. count.read)
+    source, count = counting(1000)
+    local e = sync.Event()
+    local r = p:map_async(function(x) e:wait() return x end, source)
+    t.ok(count.read <= 10, "map_async: " .. count.read)
+    e:set()
+    t.is(#r:get(30), 1000, "all in the end")
+    source = counting(math.maxinteger)
+    local sum = 0
+    for i, v in p:imap(square, source) do
+        sum = sum + v
+        if i == 10 then break end
+    end
+    t.is(sum, 385, "one without end")
+end)
+
+t.test("an iterator that fails is an error after what it gave", function()
+    local function failing()
+        local n = 0
+        return function()
+            n = n + 1
+            if n == 4 then error("no more", 0) end
+            return n
+        end
+    end
+    t.is({pcall(p.map, p, square, failing())}, {false, "no more"}, "map")
+    for _, size in ipairs {1, 2, 10} do
+        local next_item = p:imap(square, failing(), size)
+        t.is({select(2, next_item()), select(2, next_item()), select(2, next_item())}, {1, 4, 9},
+            "imap gives what was there")
+        t.is({pcall(next_item)}, {false, "no more"}, "then raises")
+        t.is(next_item(), nil, "then ends")
+    end
+end)
+
+t.test("an iterator may use the pool itself", function()
+    local n = 0
+    t.is(p:map(square, function()
+        n = n + 1
+        if n <= 3 then return p:apply(function(x) return x + 10 end, {n}) end
+    end), {121, 144, 169}, "map")
+    local inner = p:imap(square, numbers(5))
+    t.is(p:map(square, function() return (select(2, inner())) end), {1, 16, 81, 256, 625},
+        "imap into map")
+end)
+
+t.test("pool.map forks for one call: any closure, and the list is not copied", function()
+    local file <close> = assert(io.open "/dev/null")
+    local co = coroutine.wrap(function() while true do coroutine.yield(1) end end)
+    t.is(pool.map(function(x) return x * co() + (io.type(file) == "file" and 0 or 1) end,
+        numbers(100),
+        {processes = 2}), numbers(100), "with what cannot be sent")
+    local list = numbers(10)
+    list[5] = {file}
+    t.is(pool.map(function(x) return type(x) end, list, {processes = 2})[5], "table",
+        "and items that cannot be sent")
+    t.is(pool.map(square, {}), {}, "an empty list")
+    t.is(pool.map(square, numbers(1000)), squares(1000),
+        "by default with as many as there are processors")
+    t.is({pcall(pool.map, function(x) if x > 3 then error("item " .. x, 0) end end, numbers(10))},
+        {false, "item 4"}, "the first error")
+    t.is(#process.active_children(), 2, "nothing is left behind but the other pool")
+    local lazy = setmetatable({}, {__index = function(_, i) return i <= 10 and i or nil end,
+        __len = function() return 10 end})
+    t.is(pool.map(square, lazy, {processes = 2}), squares(10), "a list by metamethods")
+    t.raises(function() pool.map(square, setmetatable({}, {__index = function() error "no item" end,
+        __len = function() return 3 end})) end, "no item", "and one that fails")
+    t.raises(function() pool.map(5, {}) end, "pool_map.lua:%d+: map wants a function",
+        "no function")
+    t.raises(function() pool.map(square, 5) end, "pool_map.lua:%d+: map wants a list", "no list")
+    t.raises(function() pool.map(square, {1}, {proceses = 1}) end, "pool_map.lua:%d+: .*proceses",
+        "no such option")
+end)
+
+t.test("initializer runs in each worker, before its tasks", function()
+    local with <close> = pool.Pool {processes = 2,
+        initializer = function(a, b) initialized = a + b end, initargs = {3, 4}}
+    t.is(with:map(function() return initialized end, {1, 2, 3, 4}, 1), {7, 7, 7, 7},
+        "with its arguments")
+end)
+
+cli.file("uncaught.lua", [[
+local function compute(x) if x == 3 then error "cannot compute" end end
+local p <close> = pool.Pool(2)
+p:map(compute, {1, 2, 3, 4}, 2)
+]])
+cli.expect("an error that nobody catches is told with the item, the worker and its traceback",
+    cli.run "uncaught.lua",
+        {status = 1, err = {"uncaught.lua:1: cannot compute\n.*item 3 of the list.*"
+        .. "PoolWorker%-%d.*stack traceback.*uncaught.lua:1: in function"}})
+
+local here = "pool_map.lua:%d+: "
+for _, case in ipairs {
+    {"map without a function", function() p:map({}, square) end, here .. "map wants a function"},
+    {"map without a list", function() p:map(square) end,
+        here .. "map wants a list or an iterator, not a nil"},
+    {"imap without a list", function() p:imap(square, 5) end, here .. "imap wants a list"},
+    {"a chunk size of 0", function() p:map(square, {1}, 0) end, here .. ".*chunk size.*at least 1"},
+    {"a chunk size of 1.5", function() p:imap(square, {1}, 1.5) end,
+        here .. ".*chunk size.*integer"},
+    {"a chunk size that is no number", function() p:map(square, {1}, "x") end,
+        here .. ".*chunk size"},
+    {"an option that is misspelt", function() p:map(square, {1}, {chunksise = 5}) end,
+        here .. ".*'chunksise'.*'chunksize'"},
+    {"a callback that is no function", function() p:map_async(square, {1}, 1, 5) end,
+        here .. ".*callback"},
+    {"a callback option that is no function",
+        function() p:map_async(square, {1}, {callback = 5}) end, here .. ".*callback"},
+    {"starmap with a dot", function() p.starmap(square, {}) end, here .. ".*colon"},
+} do
+    t.raises(case[2], case[3], case[1] .. " raises at the caller's line")
+end
+
+p:close()
+p:join()
+cli.done()
