@@ -312,7 +312,7 @@ static int
 copy_out(const struct entry *e, struct amp_message *message)
 {
     size_t size = 8 * (size_t) e->e_handles + e->e_value;
-    message->pinned = false;
+    message->pinned = message->copied = false;
     message->heap = malloc(size ? size : 1);
     if (message->heap == NULL)
         return -ENOMEM;

@@ -235,8 +235,10 @@ amp_cell_make(enum amp_kind kind, const char *name, struct amp_cell **made)
     struct amp_header *h = amp_arena.header;
     amp_handling(true);
     bool repaired = enter(h);
+    uint32_t top = atomic_load_explicit(&h->h_cells_top, memory_order_relaxed);
     uint32_t index;
     int failure = find_free(h, &index);
+    bool is_reused = failure == 0 && index < top;
     if (failure == 0) {
         struct amp_cell *cell = amp_cell_at(index);
         uint64_t free = atomic_load_explicit(&cell->c_state, memory_order_relaxed);
@@ -248,7 +250,7 @@ amp_cell_make(enum amp_kind kind, const char *name, struct amp_cell **made)
         AMP_COMPILER_BARRIER();
         atomic_store_explicit(&cell->c_state, STATE(GENERATION(free), kind, AMP_CELL_MADE),
                               memory_order_release);
-        if (h->h_cells_free > 0)
+        if (is_reused && h->h_cells_free > 0)
             h->h_cells_free--;
         *made = cell;
     }
