@@ -1,8 +1,8 @@
 /*
  * bind: luamp's modules for Lua. What the files of this folder, and the host, share.
  *
- * The modules never include each other. What they have in common is here and in object.h (objects as
- * userdata), codec.h (values as bytes).
+ * The modules never include each other. What they have in common is here and in object.h (objects
+ * as userdata), codec.h (values as bytes).
  */
 #ifndef LUAMP_BIND_H
 #define LUAMP_BIND_H
@@ -23,10 +23,12 @@
    `luamp` itself loadable. Loads none of them. */
 void luamp_openlibs(lua_State *L);
 
-/* Adds the short names: globals process, signal, sync, ipc, pool, and the same in package.preload. */
+/* Adds the short names: globals process, signal, sync, ipc, pool, and the same in
+   package.preload. */
 void luampB_short_names(lua_State *L);
 
-/* This process is luamp's own: Ctrl-C raises "interrupted!" in the script, os.exit is process.exit. */
+/* This process is luamp's own: Ctrl-C raises "interrupted!" in the script, os.exit is
+   process.exit. */
 void luampB_main_process(lua_State *L);
 
 /* The end of the program's own code: flushes, ends daemons, joins children, runs atexit functions.
@@ -42,8 +44,8 @@ int luampB_is_interrupt(lua_State *L, int index);
 /* Pushes a line of advice for an error message and returns 1, or returns 0 and pushes nothing. */
 int luampB_hint(lua_State *L, int message);
 
-/* With the value of an error and a text on the stack: luampB_hint tells the text when this value is the
-   error. Pops both. */
+/* With the value of an error and a text on the stack: luampB_hint tells the text when this value
+   is the error. Pops both. */
 void luampB_note_remote(lua_State *L);
 
 /*
@@ -63,8 +65,8 @@ struct luampB_chunk {
 };
 extern const struct luampB_chunk luampB_chunks[];
 
-/* Runs a Lua half with the table on top of the stack as its argument, and leaves what it returns in its
-   place. */
+/* Runs a Lua half with the table on top of the stack as its argument, and leaves what it returns
+   in its place. */
 void luampB_run_chunk(lua_State *L, const char *name);
 
 /* The calling thread is a member of a family from here on, or an error is raised. */

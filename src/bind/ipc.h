@@ -14,14 +14,16 @@ struct luampB_outgoing {
     bool keeps; /* the bytes stay whatever Lua code runs */
 };
 
-/* Encodes the value at the index; raises for what cannot be sent, with a path that begins with root. */
+/* Encodes the value at the index; raises for what cannot be sent, with a path that begins with
+   root. */
 void luampB_encode(lua_State *L, int index, const char *root, struct luampB_outgoing *out);
 
 /* Puts it into a queue: the results of amp_ring_reserve, but for -EINTR. */
 int luampB_send(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out,
                 amp_time deadline, struct amp_what *what);
 
-/* Pushes the values of a message that was taken, and ends it; how many. Raises for a malformed one. */
+/* Pushes the values of a message that was taken, and ends it; how many. Raises for a malformed
+   one. */
 int luampB_decode(lua_State *L, struct amp_message *message);
 
 /* A function for a protected call, with a struct amp_message as a light userdata: its values. */

@@ -129,8 +129,8 @@ luamp_openlibs(lua_State *L)
 }
 
 /*
- * Short names are globals, like string and table. Each is a table from the start, which is filled when it
- * is first looked into: a script that uses no processes pays for none.
+ * Short names are globals, like string and table. Each is a table from the start, which is filled
+ * when it is first looked into: a script that uses no processes pays for none.
  */
 
 static int
