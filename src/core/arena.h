@@ -57,7 +57,7 @@ struct amp_header {
     uint32_t h_recent[AMP_RECENT_LENGTHS][AMP_RECENT_EACH];
 
     struct amp_lock h_roster_lock;   /* guards the taking of slots */
-    _Atomic uint32_t h_members_top;  /* slots from here on were never used */
+    _Atomic uint32_t h_members_top;  /* slots from here on are not in use */
     uint32_t h_members_rover;        /* where the next search begins; a guess */
 
     struct amp_lock h_recovery_lock; /* one at a time recovers the dead */

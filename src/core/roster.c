@@ -200,6 +200,19 @@ is_dead(const struct amp_member *m, uint64_t state, bool reaped)
     return false;
 }
 
+/* Lowers the top over free slots, so that a family that was large once does not look at all of
+   them ever after. Their generations stay. */
+static void
+lower_top(void)
+{
+    struct amp_header *h = enter();
+    uint32_t top = atomic_load_explicit(&h->h_members_top, memory_order_relaxed);
+    while (top > 0 && amp_member_phase(amp_member_at(top - 1)) == AMP_FREE)
+        top--;
+    atomic_store_explicit(&h->h_members_top, top, memory_order_release);
+    amp_lock_leave(&h->h_roster_lock);
+}
+
 void
 amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
 {
@@ -226,6 +239,8 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
         atomic_store_explicit(&m->m_state, STATE(generation + 1, AMP_FREE), memory_order_release);
         if (index < h->h_members_rover)
             h->h_members_rover = index; /* a guess, not under its lock */
+        if (index + 1 == amp_members_top())
+            lower_top();
         amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL); /* the kernel woke one who joins */
     }
     amp_lock_leave(&h->h_recovery_lock);

@@ -94,7 +94,7 @@ amp_member_phase(const struct amp_member *member)
     return (enum amp_phase) (atomic_load_explicit(&member->m_state, memory_order_acquire) & 0xff);
 }
 
-/* Slots below this have been used. */
+/* Slots from this on are free. */
 static inline uint32_t
 amp_members_top(void)
 {
