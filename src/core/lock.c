@@ -70,13 +70,15 @@ amp_lock_wake(struct amp_lock *lock)
 }
 
 /*
- * The trial. A task that shares our memory takes a lock by its own robust list and ends; its end
- * must mark the word. It shares the memory so that a large heap costs nothing, and it does
- * nothing but system calls on its own small stack.
+ * The trial. A task takes a lock by a robust list of its own and ends; its end must mark the word. The
+ * task runs in our memory, so that a large heap costs nothing, and does nothing but system calls on
+ * a small stack. What it shares with us lies in a shared mapping all the same: under valgrind, for
+ * one, it is a fork.
  */
 struct trial {
     struct amp_lock lock;
     struct robust_list_head head;
+    char stack[8192] __attribute__((aligned(16)));
 };
 
 static int
@@ -97,19 +99,21 @@ die_with_lock(void *argument)
 bool
 amp_lock_works(void)
 {
-    static struct trial trial;
-    static char stack[16384] __attribute__((aligned(16)));
     if (amp_self.robust == NULL || amp_self.robust->futex_offset != -32)
         return false;
-    memset(&trial, 0, sizeof trial);
+    struct trial *trial = mmap(NULL, sizeof *trial, PROT_READ | PROT_WRITE,
+                               MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (trial == MAP_FAILED)
+        return false;
     sigset_t all, old;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &old);
-    int pid = clone(die_with_lock, stack + sizeof stack, CLONE_VM | CLONE_VFORK, &trial);
-    bool ended = pid > 0 && syscall(SYS_wait4, pid, NULL, __WCLONE, NULL) == pid;
+    int pid = clone(die_with_lock, trial->stack + sizeof trial->stack, CLONE_VM | CLONE_VFORK,
+                    trial);
+    bool ended = pid > 0 && syscall(SYS_wait4, pid, NULL, __WALL, NULL) == pid;
     sigprocmask(SIG_SETMASK, &old, NULL);
-    if (!ended || atomic_load(&trial.lock.l_word) != FUTEX_OWNER_DIED)
-        return false;
+    bool marked = ended && atomic_load(&trial->lock.l_word) == FUTEX_OWNER_DIED;
+    munmap(trial, sizeof *trial);
     amp_word probe = 1;
-    return amp_futex.add_and_wake(&probe, 1, 1) == 0 && atomic_load(&probe) == 2;
+    return marked && amp_futex.add_and_wake(&probe, 1, 1) == 0 && atomic_load(&probe) == 2;
 }
