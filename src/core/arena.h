@@ -58,7 +58,7 @@ struct amp_header {
 
     struct amp_lock h_roster_lock;   /* guards the taking of slots */
     _Atomic uint32_t h_members_top;  /* slots from here on are not in use */
-    uint32_t h_members_rover;        /* where the next search begins; a guess */
+    _Atomic uint32_t h_members_rover; /* where the next search begins; a guess */
 
     struct amp_lock h_recovery_lock; /* one at a time recovers the dead */
 

@@ -37,7 +37,8 @@ amp_lock_wait(struct amp_lock *lock, amp_time deadline, struct amp_what *what)
             amp_lock_settled();
             return word & FUTEX_OWNER_DIED ? AMP_OWNER_DIED : 0;
         }
-        lock->l_hint = 0; /* a race on a hint: at worst one wake-up of nobody more, or less */
+        /* a race on a hint: at worst one wake-up of nobody more, or less */
+        atomic_store_explicit(&lock->l_hint, 0, memory_order_relaxed);
         int result = amp_wait(&lock->l_word, word, FUTEX_WAITERS, deadline, what);
         if (result != 0) {
             /* We leave, and may be the one that a release has woken: pass it on. */
@@ -61,11 +62,11 @@ amp_lock_wake(struct amp_lock *lock)
 {
     /* What we wrote under the lock, before the kernel frees it. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (lock->l_hint) {
-        lock->l_hint = 0;
+    if (atomic_load_explicit(&lock->l_hint, memory_order_relaxed)) {
+        atomic_store_explicit(&lock->l_hint, 0, memory_order_relaxed);
         amp_futex.set_and_wake(&lock->l_word, 0, AMP_WAKE_ALL);
     } else if (amp_futex.set_and_wake(&lock->l_word, FUTEX_WAITERS, 1) == 0) {
-        lock->l_hint = 1;
+        atomic_store_explicit(&lock->l_hint, 1, memory_order_relaxed);
     }
 }
 

@@ -39,7 +39,7 @@
 
 struct amp_lock {
     amp_word l_word;    /* thread id of the owner | FUTEX_WAITERS | FUTEX_OWNER_DIED */
-    uint32_t l_hint;    /* the last contended release found nobody asleep; a hint only */
+    _Atomic uint32_t l_hint; /* the last contended release found nobody asleep; a hint only */
     uint32_t l_depth;   /* recursive lock: how often its owner has it. Owner only */
     uint32_t l_spare[3];
     void *l_previous;   /* the owner's robust list; owner only */

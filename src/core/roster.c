@@ -11,12 +11,14 @@
 #define STATE(generation, phase) ((uint64_t) (generation) << 8 | (uint64_t) (phase))
 #define BACKED_AT_ONCE 8 /* slots in a page */
 
-/* Nothing that the roster's lock guards can be half done: a slot is taken by one store. */
+/* Nothing that the roster's lock guards can be half done: a slot is taken by one store. But who died
+   may have led the rover past a slot that is free. */
 static struct amp_header *
 enter(void)
 {
     struct amp_header *h = amp_arena.header;
-    amp_lock_enter(&h->h_roster_lock);
+    if (amp_lock_enter(&h->h_roster_lock) == AMP_OWNER_DIED)
+        h->h_members_rover = 0;
     return h;
 }
 
@@ -221,7 +223,8 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
     uint64_t state = atomic_load_explicit(&m->m_state, memory_order_acquire);
     if (state >> 8 != generation || !is_dead(m, state, reaped))
         return;
-    amp_lock_enter(&h->h_recovery_lock); /* a burier that died left steps that can be done again */
+    if (amp_lock_enter(&h->h_recovery_lock) == AMP_OWNER_DIED) /* its steps can be done again */
+        h->h_members_rover = 0;
     state = atomic_load_explicit(&m->m_state, memory_order_acquire);
     bool is_ours = state >> 8 == generation && is_dead(m, state, reaped);
     if (is_ours && (state & 0xff) == AMP_RESERVED) /* unless it is born in this moment */

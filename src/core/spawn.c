@@ -80,9 +80,10 @@ try_wait(struct amp_child *child)
         result = waitid(P_PID, (id_t) child->pid, &info, WEXITED | WNOHANG);
     while (result != 0 && errno == EINTR);
     if (result != 0) {
-        if (errno == ECHILD) /* it is gone all the same */
+        int failure = -errno;
+        if (failure == -ECHILD) /* it is gone all the same */
             amp_member_bury(child->member, child->generation, true);
-        return -errno;
+        return failure;
     }
     if (info.si_pid == 0)
         return -ETIMEDOUT;

@@ -17,7 +17,7 @@
 
 __thread struct amp_self amp_self = {.member = AMP_NOBODY};
 int (*amp_look_around)(const struct amp_what *what);
-int amp_spins;
+_Atomic int amp_spins;
 
 static inline void
 relax(void)

@@ -84,7 +84,7 @@ extern int (*amp_look_around)(const struct amp_what *what);
 
 /* How often a wait looks at its word before it sleeps; 0 on one processor. Set by amp_thread_enter,
    may be changed by tests and benchmarks. */
-extern int amp_spins;
+extern _Atomic int amp_spins;
 
 /* Fills in amp_self for the calling thread. Called before anything else in a new thread, and in the
    child after a fork. */
