@@ -399,6 +399,9 @@ settle_doubts(void)
 {
     while (doubts.n > 0)
         consider(doubts.handles[--doubts.n]);
+    free(doubts.handles); /* NULL but after the end of a carrier */
+    doubts.handles = NULL;
+    doubts.room = 0;
 }
 
 /* After a death in the middle of handling: frees what the dead was making, ends what nobody

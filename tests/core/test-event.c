@@ -166,8 +166,8 @@ sleepless(amp_word *word, uint32_t expected, const struct timespec *relative)
     return 0;
 }
 
-/* Setters and clearers in disorder, with sleepers in between; the last word, when no clearer is left,
-   is set. */
+/* Setters and clearers in disorder, with sleepers in between; the last word, when no clearer is
+   left, is set. */
 
 #define DISORDERLY 9
 
