@@ -62,7 +62,7 @@ struct amp_member {                  /* 512 bytes; see AMP_ROSTER_SLOT */
     _Atomic uint32_t m_tid;
     uint32_t m_parent;               /* slot of who reserved it; the same for its generation */
     uint32_t m_parent_generation;
-    _Atomic int32_t m_status;        /* how it ended, by its own word; see amp_member_ended */
+    _Atomic int32_t m_status;        /* how it ended, by its own word: for who looks */
     _Atomic uint32_t m_handling;     /* in the middle of making or dropping objects; see handle.c */
     _Atomic uint32_t m_pin;          /* run of pages that it reads in place; see ring.c */
     uint32_t m_spare;
@@ -112,7 +112,7 @@ int amp_member_enter(uint32_t index, uint32_t generation);
    amp_member_reserve. */
 int amp_member_begin(const char *name);
 
-/* The calling thread is a member no more. `status` is what amp_member_ended tells. */
+/* The calling thread is a member no more. `status` is left in its slot. */
 void amp_member_leave(int status);
 
 /* True when the slot is of this generation and its member lives (or is being born). */
