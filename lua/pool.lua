@@ -700,10 +700,10 @@ end
 local function check_sendable(f)
   local ok, message = pcall(native.sendable, f)
   if ok then return end
-  if type(message) == "string" then
-    message = message:gsub("^.-cannot send result", "cannot send f")
+  if type(message) ~= "string" or not message:find "cannot send result" then
+    error(message, 0) -- a handler of a signal raised
   end
-  error(message, 3)
+  error((message:gsub("^.-cannot send result", "cannot send f")), 3)
 end
 
 local function map_async(self, f, list, size, callback, error_callback, spread)
