@@ -527,6 +527,7 @@ struct sentry {
     bool is_shown;         /* under the mutex */
     amp_handle handle;     /* of the queue; the connection keeps it alive */
     struct amp_cell *queue;
+    amp_word has_begun;
     amp_word stop;
     pthread_mutex_t mutex;
     pthread_t thread;
@@ -570,6 +571,8 @@ stand_sentry(void *argument)
     struct sentry *sentry = argument;
     struct amp_what what = {.uninterruptible = true};
     amp_thread_enter();
+    atomic_store(&sentry->has_begun, 1);
+    amp_futex.wake(&sentry->has_begun, 1);
     /* At the end of the process the object may be gone before this thread: then touch nothing. */
     while (!atomic_load(&sentry->stop) && amp_cell_of(sentry->handle) == sentry->queue) {
         amp_word *words[2] = {NULL, &sentry->stop};
@@ -580,7 +583,8 @@ stand_sentry(void *argument)
     return NULL;
 }
 
-/* Starts the thread: 0 or a negative errno. */
+/* Starts the thread: 0 or a negative errno. It runs our code when this returns: until then it may
+   be inside the C library or a sanitizer, with a lock of theirs that a child would inherit. */
 static int
 post_sentry(struct sentry *sentry)
 {
@@ -589,6 +593,9 @@ post_sentry(struct sentry *sentry)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int failure = pthread_create(&sentry->thread, NULL, stand_sentry, sentry);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    struct amp_what what = {.uninterruptible = true};
+    while (failure == 0 && atomic_load(&sentry->has_begun) == 0)
+        amp_wait(&sentry->has_begun, 0, 0, AMP_FOREVER, &what);
     return -failure;
 }
 
