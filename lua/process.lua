@@ -1,14 +1,15 @@
 -- process: the class Process, and what happens in which order when a process ends.
 --
 -- Native code makes one attempt (start, wait, signal); names, families, inheritance, daemons and
--- the end of a process are decided here. An object is a table; what luamp knows of it is in
--- `object._process` and never in the object itself, so a script's own fields are its own.
+-- the end of a process are decided here. What a class is, is told in class.lua.
+--
+-- Each thread of a process has a state of its own, and so runs this file for itself: it knows the
+-- children that it started. Those that it has not seen end are left to the process when it ends.
 
-local native = ...
+local native, class = ...
 
 local children = {} -- those started here and not yet known to have ended, oldest first
 local exit_functions = {}
-local count = 0 -- of processes that were named here
 local identity = {} -- numbers from the main process down to this one
 local current, parent
 local is_daemon, is_bound = false, false -- bound: dies when its parent dies, and so do its children
@@ -135,55 +136,21 @@ local settable = {
   end,
 }
 
-local function make_class(name, base)
-  local class = {super = base, __name = name, __tostring = description}
-  function class.__index(self, key)
-    local field = computed[key]
-    if field then
-      local s = rawget(self, "_process")
-      if s then
-        return field(s, self)
-      end
-    end
-    return class[key]
-  end
-  function class.__newindex(self, key, value)
-    local set = settable[key]
-    if set and rawget(self, "_process") then
-      set(self._process, value)
-    elseif computed[key] then
-      error(("'%s' of a process cannot be set"):format(key), 2)
-    else
-      rawset(self, key, value)
-    end
-  end
-  return class
-end
-
 local function next_name()
-  count = count + 1
+  local number = native.next_number()
   local numbers = table.move(identity, 1, #identity, 1, {})
-  numbers[#numbers + 1] = count
+  numbers[#numbers + 1] = number
   return numbers, "Process-" .. table.concat(numbers, ":")
 end
 
-local function construct(class, ...)
-  local numbers, name = next_name()
-  local self = setmetatable({
-    _process = {name = name, identity = numbers, daemon = is_daemon and not is_worker},
-  }, class)
-  class.init(self, ...)
-  return self
-end
-
-Process = make_class("Process")
-local class_of_classes = {__call = construct}
-
-function class_of_classes.__tostring(class)
-  return "class " .. class.__name
-end
-
-setmetatable(Process, class_of_classes)
+Process = class.new("Process", {
+  noun = "process", field = "_process", describe = description,
+  computed = computed, settable = settable,
+  begin = function()
+    local numbers, name = next_name()
+    return {name = name, identity = numbers, daemon = is_daemon and not is_worker}
+  end,
+})
 
 local options = {target = "function", args = "table", kwargs = "table", name = "string",
                  daemon = "boolean"}
@@ -212,18 +179,6 @@ function Process.init(self, given)
   if given.daemon ~= nil then s.daemon = given.daemon end
 end
 
-function Process:extend(name)
-  if type(name) ~= "string" then
-    error("extend takes the name of the new class", 2)
-  end
-  local class = make_class(name, self)
-  setmetatable(class, {
-    __index = self, __call = construct, __tostring = class_of_classes.__tostring,
-  })
-  pcall(native.register_class, "process." .. name, class) -- of two with one name, the first
-  return class
-end
-
 -- Running -----------------------------------------------------------------------------------------
 
 function Process:run()
@@ -234,21 +189,7 @@ function Process:run()
   return native.call_with(s.target, s.args or {}, s.kwargs)
 end
 
--- The message handler of a process: the error, a hint where there is one, the traceback.
-local function traceback(e)
-  if native.is_interrupt(e) then return e end
-  local message = e
-  if type(e) ~= "string" and type(e) ~= "number" then
-    local mt = getmetatable(e)
-    if type(mt) == "table" and mt.__tostring then
-      return tostring(e)
-    end
-    message = ("(error object is a %s value)"):format(type(e))
-  end
-  message = tostring(message)
-  local hint = native.hint(message)
-  return debug.traceback(hint and message .. "\n" .. hint or message, 2)
-end
+local traceback = native.traceback
 
 local function end_daemons(grace)
   local daemons = {}
@@ -268,10 +209,36 @@ local function end_daemons(grace)
   end
 end
 
+-- A process that somebody else started.
+local function other(name, child, daemon)
+  return setmetatable({
+    _process = {name = name, child = child, pid = native.pid(child), daemon = daemon,
+                identity = {}},
+  }, Process)
+end
+
+-- Children that were left by threads which have ended.
+local function adopt_children()
+  for child, name, daemon in native.left_child do
+    local p = other(name, child, daemon)
+    children[#children + 1] = p
+    p._process.place = #children
+  end
+end
+
+local function end_children()
+  adopt_children()
+  end_daemons(1)
+  while children[1] do
+    wait_for(children[1])
+  end
+end
+
 -- The end of this process, once its own code has ended. Gives the exit status. `at_once`: children
 -- are killed, and nothing else is run.
 local function finish(status, at_once)
   if at_once then
+    adopt_children()
     for _, p in ipairs(children) do
       native.signal(p._process.child, 9)
     end
@@ -286,10 +253,8 @@ local function finish(status, at_once)
     return status
   end
   finishing = true
-  end_daemons(1)
-  while children[1] do
-    wait_for(children[1])
-  end
+  native.join_threads()
+  end_children()
   while #exit_functions > 0 do
     local f = table.remove(exit_functions)
     local ok, message = xpcall(f, traceback)
@@ -300,29 +265,37 @@ local function finish(status, at_once)
       if status == 0 then status = 1 end
     end
   end
-  if children[1] then -- started by them
-    end_daemons(1)
-    while children[1] do
-      wait_for(children[1])
-    end
-  end
-  return status
+  native.join_threads() -- what they started
+  native.stop_threads(1)
+  end_children()
+  return native.ordered_status(status)
 end
 
 -- What a child is from its first moment.
 local function become(self)
   local s = self._process
-  parent, current = current, self
-  children, exit_functions, count, finishing = {}, {}, 0, false
+  local starter = current
+  current = self
+  children, exit_functions, finishing = {}, {}, false
   identity = s.identity
   is_daemon, is_worker, is_bound = s.daemon, s.worker, s.bound
   s.pid = native.getpid()
-  local child, name = native.parent()
-  if child then
-    parent = setmetatable({
-      _process = {name = name, child = child, pid = native.pid(child), identity = {}},
-    }, Process)
+  parent = other(starter._process.name, native.parent())
+  native.set_identity(s.name, is_daemon, is_worker, is_bound, parent._process.child,
+                      parent._process.name, table.unpack(identity))
+end
+
+-- In a state that was made in the process: of a thread.
+local function become_known(name, daemon, worker, bound, child, parent_name, ...)
+  if name == nil then
+    name, daemon = "MainProcess", false
   end
+  is_daemon, is_worker, is_bound = daemon, worker, bound
+  identity = {...}
+  if child then parent = other(parent_name, child) end
+  current = setmetatable({
+    _process = {name = name, identity = identity, daemon = daemon},
+  }, Process)
 end
 
 function Process:start()
@@ -417,12 +390,17 @@ end
 
 -- The module --------------------------------------------------------------------------------------
 
-current = setmetatable({
-  _process = {name = "MainProcess", identity = {}, daemon = false},
-}, Process)
-native.register_class("process.Process", Process)
+become_known(native.identity())
 
-native.set_finish(finish)
+-- What a thread leaves behind at its end is the process's.
+local function leave_children()
+  for _, p in ipairs(children) do
+    native.leave_child(p._process.child, p._process.name, p._process.daemon)
+  end
+  children = {}
+end
+
+native.set_finish(finish, leave_children)
 
 local process = {
   Process = Process,
@@ -456,6 +434,7 @@ function process.parent_process()
 end
 
 function process.active_children()
+  adopt_children()
   local alive = {}
   for _, p in ipairs(table.move(children, 1, #children, 1, {})) do
     if not wait_for(p, 0) then alive[#alive + 1] = p end
@@ -476,7 +455,5 @@ function native.make_worker(p)
   p._process.worker = true
   p._process.daemon = true
 end
-
-native.traceback = traceback
 
 return process

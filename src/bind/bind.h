@@ -26,10 +26,12 @@ void luamp_openlibs(lua_State *L);
 /* Adds the short names: globals process, signal, sync, ipc, pool, and the same in
    package.preload. */
 void luampB_short_names(lua_State *L);
+bool luampB_has_short_names(lua_State *L);
 
 /* This process is luamp's own: Ctrl-C raises "interrupted!" in the script, os.exit is
    process.exit. */
 void luampB_main_process(lua_State *L);
+bool luampB_is_host(void);
 
 /* The end of the program's own code: flushes, ends daemons, joins children, runs atexit functions.
    Returns the exit status to use. */
@@ -44,6 +46,10 @@ int luampB_is_interrupt(lua_State *L, int index);
 /* Pushes a line of advice for an error message and returns 1, or returns 0 and pushes nothing. */
 int luampB_hint(lua_State *L, int message);
 
+/* A message handler: the error, a hint where there is one, the traceback. What Ctrl-C raised, and
+   what ends a thread, comes back untouched. */
+int luampB_traceback(lua_State *L);
+
 /* With the value of an error and a text on the stack: luampB_hint tells the text when this value
    is the error. Pops both. */
 void luampB_note_remote(lua_State *L);
@@ -56,6 +62,7 @@ int luampB_open_signal(lua_State *L);
 int luampB_open_sync(lua_State *L);
 int luampB_open_ipc(lua_State *L);
 int luampB_open_pool(lua_State *L);
+int luampB_open_thread(lua_State *L);
 
 /* The Lua halves, made from lua/ by the build. */
 struct luampB_chunk {
@@ -65,9 +72,12 @@ struct luampB_chunk {
 };
 extern const struct luampB_chunk luampB_chunks[];
 
-/* Runs a Lua half with the table on top of the stack as its argument, and leaves what it returns
-   in its place. */
-void luampB_run_chunk(lua_State *L, const char *name);
+/* Runs a Lua half with the topmost values as its arguments, and leaves what it returns in their
+   place. */
+void luampB_run_chunk(lua_State *L, const char *name, int arguments);
+
+/* Pushes what lua/class.lua returns. */
+void luampB_push_classes(lua_State *L);
 
 /* The calling thread is a member of a family from here on, or an error is raised. */
 void luampB_join_family(lua_State *L);
@@ -82,7 +92,8 @@ amp_time luampB_deadline(lua_State *L, int index);
 /* The deadline that a timeout says: nil is for ever. */
 amp_time luampB_timeout(lua_State *L, int index);
 
-/* Runs the script's handlers of the signals that have come; may raise. Nothing is held. */
+/* Runs the script's handlers of the signals that have come, and obeys orders to the thread; may
+   raise. Nothing is held. */
 void luampB_run_handlers(lua_State *L);
 
 /* The same, but what they raise is left on the stack: true when there is something. */
@@ -103,11 +114,45 @@ int luampB_give_up(lua_State *L, const char *reason);
 int luampB_refuse(lua_State *L, const char *reason); /* the same with false */
 
 /*
- * Signals and processes.
+ * Interrupts: interrupt.c, which brings them between two instructions; signal.c and thread.c, from
+ * which they come.
  */
 
-/* In a child, with all signals blocked: what becomes of the parent's handlers. */
+/* From here on this state, which runs in the calling thread, is the one of it that can be
+   interrupted. */
+void luampB_interruptible(lua_State *L);
+bool luampB_is_interruptible(lua_State *L);
+
+/* For handlers of the process: luampB_run_handlers is called soon, in the calling thread. */
+void luampB_interrupt_soon(void);
+
+/* What has come and is not yet dealt with is forgotten. */
+void luampB_interrupt_no_more(void);
+
+/* Between the two, which nest, handlers of the script wait. */
+void luampB_defer_handlers(bool on);
+
+/* In a child, with all signals blocked: what becomes of the parent's interrupts, and handlers. */
+void luampB_interrupts_in_child(void);
 void luampB_signals_in_child(lua_State *L);
+
+/* signal.c: has a signal come that the state with this registry handles? And its handlers. */
+bool luampB_signals_are_pending(const void *registry);
+void luampB_handle_signals(lua_State *L);
+
+/* thread.c: has the calling thread been told to end, or the program by another thread? Does so, past
+   any pcall. */
+bool luampB_thread_is_ordered(void);
+void luampB_obey_orders(lua_State *L);
+
+/* Is this the error by which a thread is ended? */
+bool luampB_is_stop(lua_State *L, int index);
+
+/* Is the calling thread one of the module `thread`? */
+bool luampB_in_thread(void);
+
+/* The signal by which a thread is told to look at its orders. */
+int luampB_nudge_signal(void);
 
 /* Raises the error that Ctrl-C raises. */
 int luampB_interrupt(lua_State *L);

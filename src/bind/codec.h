@@ -48,6 +48,15 @@ void luampC_encode (lua_State *L, int first, int count, const char *root,
 void luampC_keep (lua_State *L);
 
 /*
+ * Pushes a list of the names of the classes in the message that luampC_encode() made last, for who
+ * has to make them known to the receiver before.  Of a message of one plain value it is of no use.
+ */
+void luampC_push_classes_met (lua_State *L);
+
+/* Pushes the metatable that is known by this name in the state, or nil. */
+void luampC_push_class (lua_State *L, const char *name);
+
+/*
  * Decodes a message: pushes its values and returns how many.  What is no message raises
  * `malformed message: WHY`; what is one but names something that is not to be had here (a class,
  * a module, an object that is gone) raises `cannot receive WHAT: WHY`.  Whatever the bytes are,

@@ -354,7 +354,7 @@ pop_open (struct encoder *e)
  */
 
 static void
-write_name (struct encoder *e, const struct name *name)
+write_name (struct encoder *e, struct name *name)
 {
     static const unsigned char tag[] = {
         [KIND_GLOBALS] = TAG_GLOBALS,
@@ -364,6 +364,7 @@ write_name (struct encoder *e, const struct name *name)
     };
 
     write_byte(e, tag[name->kind]);
+    name->met = e->s->stamp;
     if (name->kind != KIND_GLOBALS)
         write_any_string(e, name->module, name->module_length);
     if (name->kind == KIND_MEMBER)
@@ -374,7 +375,7 @@ write_name (struct encoder *e, const struct name *name)
 static inline enum outcome
 write_named (struct encoder *e, const void *address)
 {
-    const struct name *name = find_name(e->names, address);
+    struct name *name = find_name(e->names, address);
 
     if (!name)
         return UNNAMED;
@@ -396,12 +397,13 @@ write_class (struct encoder *e)
 {
     if (!lua_getmetatable(e->L, -1))
         return WRITTEN;
-    const struct name *name = find_name(e->names, lua_topointer(e->L, -1));
+    struct name *name = find_name(e->names, lua_topointer(e->L, -1));
     lua_pop(e->L, 1);
     if (!name || name->kind != KIND_CLASS)
         return refuse(e, "it has a metatable that is not a class's; "
                          "make it known with ipc.register_class");
     write_byte(e, TAG_INSTANCE);
+    name->met = e->s->stamp;
     write_any_string(e, name->module, name->module_length);
     return WRITTEN;
 }
@@ -832,4 +834,26 @@ luampC_encode (lua_State *L, int first, int count, const char *root, struct luam
     out->cells = e.s->cells;
     out->ncells = (uint32_t) e.s->ncells;
     lua_settop(L, e.base);
+}
+
+void
+luampC_push_classes_met (lua_State *L)
+{
+    struct codec *codec = luampC_push_codec(L);
+    int count = 0;
+
+    lua_newtable(L);
+    if (codec->has_names && codec->scratch) {
+        struct names *names = luampC_push_names(L, lua_gettop(L) - 1);
+        lua_insert(L, -2);
+        for (size_t i = 0; i < (size_t) 1 << names->bits; i++) {
+            const struct name *name = &names->name[i];
+            if (!names->object[i] || name->kind != KIND_CLASS || name->met != codec->scratch->stamp)
+                continue;
+            lua_pushlstring(L, name->module, name->module_length);
+            lua_rawseti(L, -2, ++count);
+        }
+        lua_remove(L, -2);
+    }
+    lua_remove(L, -2);
 }

@@ -50,6 +50,16 @@ luampC_register_class (lua_State *L, const char *name, int metatable)
     lua_settop(L, top - 1);
 }
 
+void
+luampC_push_class (lua_State *L, const char *name)
+{
+    luampC_push_codec(L);
+    lua_getiuservalue(L, -1, CODEC_CLASSES);
+    lua_getfield(L, -1, name);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
 int
 luampC_is_standard_module (const char *name)
 {

@@ -23,6 +23,7 @@ struct name {
     size_t module_length;
     const char *key;                    /* of a member of the module */
     size_t key_length;
+    uint64_t met;                       /* of a class: the stamp of the last message with it */
 };
 
 /*
@@ -41,7 +42,7 @@ struct names {
 };
 
 /* The name that was given to the object at this address, or NULL. */
-static inline const struct name *
+static inline struct name *
 find_name (const struct names *names, const void *object)
 {
     size_t bit = hash_pointer(object, FILTER_BITS);

@@ -1,5 +1,5 @@
 /*
- * hint: what is told below the message of an error that nobody caught. Either what is known of
+ * hint: what is told of an error that nobody caught: its message, a hint, the traceback. A hint is either what is known of
  * an error that came from another process; or advice for the most common mistake, a name that is
  * almost right: Lua's own message says which name was called or indexed, and the known names are
  * compared with it.
@@ -20,13 +20,19 @@ static const char *const pool_names[] = {
 static const char *const result_names[] = {
     "get", "wait", "ready", "successful", "traceback", NULL,
 };
-static const char *const globals[] = {"process", "signal", "sync", "ipc", "pool", NULL};
+static const char *const thread_names[] = {
+    "start", "run", "join", "is_alive", "extend", "cancel", NULL,
+};
+static const char *const globals[] = {
+    "process", "signal", "sync", "ipc", "pool", "thread", NULL,
+};
 
 static const struct {
     const char *class;
     const char *const *names;
 } tables[] = {
     {"process.Process", process_names},
+    {"thread.Thread", thread_names},
     {"pool.Pool", pool_names},
     {"a pool's result", result_names},
 };
@@ -56,7 +62,7 @@ hint_method(lua_State *L, const char *name)
     unsigned best = LUAMPO_TOO_FAR(name);
     const char *found = NULL, *meant;
     for (int i = 1; i < LUAMPO_CLASSES; i++) {
-        const struct luampO_class *class = luampO_classes[i];
+        const struct luampO_class *class = luampO_class_of(i);
         if (class == NULL)
             continue;
         const char *known[40];
@@ -147,6 +153,11 @@ find_hint(lua_State *L)
             lua_pushfstring(L, "hint: luamp has the module '%s'", meant);
             return 1;
         }
+        if (luampB_in_thread()) {
+            lua_pushfstring(L, "hint: a thread has globals of its own; make '%s' local where it is "
+                            "defined, or require it from a module", name);
+            return 1;
+        }
     }
     return 0;
 }
@@ -162,5 +173,28 @@ luampB_hint(lua_State *L, int message)
         lua_settop(L, top);
         return 0;
     }
+    return 1;
+}
+
+int
+luampB_traceback(lua_State *L)
+{
+    if (luampB_is_interrupt(L, 1) || luampB_is_stop(L, 1))
+        return 1;
+    if (lua_type(L, 1) != LUA_TSTRING && lua_type(L, 1) != LUA_TNUMBER) {
+        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
+            return 1;
+        lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+        lua_replace(L, 1);
+        lua_settop(L, 1);
+    }
+    if (luampB_hint(L, 1)) {
+        lua_pushliteral(L, "\n");
+        lua_insert(L, -2);
+        lua_pushvalue(L, 1);
+        lua_insert(L, -3);
+        lua_concat(L, 3);
+    }
+    luaL_traceback(L, L, lua_tostring(L, -1), 1);
     return 1;
 }

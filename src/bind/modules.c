@@ -19,7 +19,8 @@ static const struct module {
 } modules[] = {
     {"process", luampB_open_process, true}, {"signal", luampB_open_signal, true},
     {"sync", luampB_open_sync, true},       {"ipc", luampB_open_ipc, true},
-    {"pool", luampB_open_pool, true},       {"codec", luampC_open, false},
+    {"pool", luampB_open_pool, true},       {"thread", luampB_open_thread, true},
+    {"codec", luampC_open, false},
 };
 
 #define MODULES (sizeof modules / sizeof *modules)
@@ -113,6 +114,7 @@ OPEN(signal)
 OPEN(sync)
 OPEN(ipc)
 OPEN(pool)
+OPEN(thread)
 
 void
 luamp_openlibs(lua_State *L)
@@ -166,8 +168,16 @@ luampB_short_names(lua_State *L)
     lua_pop(L, 1);
 }
 
+bool
+luampB_has_short_names(lua_State *L)
+{
+    bool has = lua_rawgetp(L, LUA_REGISTRYINDEX, &stubs_key) == LUA_TTABLE;
+    lua_pop(L, 1);
+    return has;
+}
+
 void
-luampB_run_chunk(lua_State *L, const char *name)
+luampB_run_chunk(lua_State *L, const char *name, int arguments)
 {
     const struct luampB_chunk *chunk = luampB_chunks;
     while (strcmp(chunk->name, name) != 0)
@@ -176,8 +186,28 @@ luampB_run_chunk(lua_State *L, const char *name)
     if (luaL_loadbuffer(L, chunk->text, chunk->size, lua_tostring(L, -1)) != LUA_OK)
         lua_error(L);
     lua_remove(L, -2);
-    lua_insert(L, -2);
-    lua_call(L, 1, 1);
+    lua_insert(L, -arguments - 1);
+    lua_call(L, arguments, 1);
+}
+
+static int
+register_class(lua_State *L)
+{
+    luampC_register_class(L, luaL_checkstring(L, 1), 2);
+    return 0;
+}
+
+void
+luampB_push_classes(lua_State *L)
+{
+    static const char classes_key;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &classes_key) == LUA_TTABLE)
+        return;
+    lua_pop(L, 1);
+    lua_pushcfunction(L, register_class);
+    luampB_run_chunk(L, "class", 1);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &classes_key);
 }
 
 void

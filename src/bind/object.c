@@ -4,6 +4,7 @@
 #include "object.h"
 
 #include "process.h"
+#include "thread.h"
 
 #include <ctype.h>
 #include <limits.h>
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct luampO_class *luampO_classes[LUAMPO_CLASSES];
+const struct luampO_class *_Atomic luampO_classes[LUAMPO_CLASSES];
 
 #define QUEUE_COST 4096 /* of the arena, about: what is in it comes and goes */
 
@@ -87,7 +88,7 @@ luampO_arrived(lua_State *L, struct luampO_arrival *arrival)
     for (uint32_t i = 0; i < arrival->n; i++) {
         bool is_used = is_arriving(arrival->cells[i]);
         for (int c = 1; c < LUAMPO_CLASSES && !is_used; c++) {
-            if (luampO_classes[c] && push_interned(L, luampO_classes[c], arrival->cells[i])) {
+            if (luampO_class_of(c) && push_interned(L, luampO_class_of(c), arrival->cells[i])) {
                 lua_pop(L, 1);
                 is_used = true;
             }
@@ -181,7 +182,7 @@ push_metatable(lua_State *L, const struct luampO_class *class)
 void
 luampO_define(lua_State *L, const struct luampO_class *class)
 {
-    luampO_classes[class->id] = class;
+    atomic_store_explicit(&luampO_classes[class->id], class, memory_order_relaxed);
     lua_createtable(L, 0, 8);
     lua_createtable(L, 0, 16);
     luaL_setfuncs(L, class->methods, 0);
@@ -548,7 +549,7 @@ luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **wh
 {
     struct luampO_object *object = luampO_peek(L, index);
     if (object == NULL)
-        return luampB_child_to_wire(L, index, out);
+        return luampB_child_to_wire(L, index, out) || luampB_thread_to_wire(L, index, out);
     *why = object->cell == NULL ? "it is closed" : NULL;
     if (*why == NULL && object->class->stays)
         *why = object->class->stays(object);
@@ -567,13 +568,13 @@ luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **wh
 static const struct luampO_class *
 known_class(lua_State *L, uint32_t id)
 {
-    static const char *const modules[] = {"luamp.sync", "luamp.ipc"};
-    for (size_t i = 0; i < sizeof modules / sizeof *modules && luampO_classes[id] == NULL; i++) {
+    static const char *const modules[] = {"luamp.sync", "luamp.ipc", "luamp.thread"};
+    for (size_t i = 0; i < sizeof modules / sizeof *modules && luampO_class_of(id) == NULL; i++) {
         lua_getglobal(L, "require");
         lua_pushstring(L, modules[i]);
         lua_call(L, 1, 0);
     }
-    return luampO_classes[id];
+    return luampO_class_of(id);
 }
 
 int
@@ -581,6 +582,8 @@ luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
 {
     if (wire->kind == LUAMPB_CHILD_WIRE)
         return luampB_child_from_wire(L, wire);
+    if (wire->kind == LUAMPB_THREAD_WIRE)
+        return luampB_thread_from_wire(L, wire);
     if (wire->kind == 0 || wire->kind >= LUAMPO_CLASSES || wire->ncells != 1)
         return 0;
     luampB_join_family(L);
@@ -598,7 +601,7 @@ luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
         return 1;
     }
     for (int i = 1; i < LUAMPO_CLASSES; i++) { /* the lock of a value or an array */
-        const struct luampO_class *whole = luampO_classes[i];
+        const struct luampO_class *whole = luampO_class_of(i);
         if (whole && whole->kind == amp_cell_kind(cell) &&
             (whole->id == LUAMPO_VALUE || whole->id == LUAMPO_ARRAY) && class->kind == AMP_RLOCK) {
             luampO_push(L, whole, wire->cell[0]);

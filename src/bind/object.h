@@ -35,6 +35,7 @@ enum luampO_class_id { /* as written in messages */
     LUAMPO_DICT,
     LUAMPO_LIST,
     LUAMPO_SHARED_MEMORY,
+    LUAMPO_LOCAL,
     LUAMPO_CLASSES,
 };
 
@@ -57,7 +58,14 @@ struct luampO_class {
     void (*detach)(struct luampO_object *object);
 };
 
-extern const struct luampO_class *luampO_classes[LUAMPO_CLASSES]; /* those that are known, by id */
+/* Those that are known, by id. A state that opens a module writes what the others have written. */
+extern const struct luampO_class *_Atomic luampO_classes[LUAMPO_CLASSES];
+
+static inline const struct luampO_class *
+luampO_class_of(int id)
+{
+    return atomic_load_explicit(&luampO_classes[id], memory_order_relaxed); /* it is constant data */
+}
 
 struct luampO_object {
     const struct luampO_class *class;
@@ -82,7 +90,7 @@ luampO_peek(lua_State *L, int index)
         return NULL;
     struct luampO_object *object = lua_touserdata(L, index);
     for (int i = 1; i < LUAMPO_CLASSES; i++) {
-        if (object->class == luampO_classes[i] && object->class != NULL)
+        if (object->class == luampO_class_of(i) && object->class != NULL)
             return object;
     }
     return NULL;

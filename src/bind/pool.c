@@ -300,6 +300,6 @@ luampB_open_pool(lua_State *L)
     lua_pop(L, 1);
     require(L, "luamp.sync");
     lua_pop(L, 1);
-    luampB_run_chunk(L, "pool");
+    luampB_run_chunk(L, "pool", 1);
     return 1;
 }

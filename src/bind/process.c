@@ -9,15 +9,17 @@
 
 #include "codec.h"
 #include "core/spawn.h"
+#include "output.h"
 #include "process.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -28,8 +30,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LINE_MAX_BUFFERED 65536 /* a line up to this is one write */
-
 /* A child in a message is one word: its pid, its slot, and as much of the slot's generation as
    fits. */
 #define WIRE_PID_BITS 22
@@ -39,13 +39,14 @@ _Static_assert(AMP_MEMBERS_MAX <= 1u << WIRE_MEMBER_BITS, "a slot's index fits")
 
 static const char child_key;  /* registry: metatable of children */
 static const char finish_key; /* registry: the function of lua/process.lua that ends a process */
+static const char leave_key;  /* registry: the one that leaves a thread's children to the process */
 static const char seed_key;   /* registry: math.randomseed */
 
 static const char natives_key; /* registry: the table of what follows here */
 
 static bool is_child;  /* this process was made by start() */
 static bool is_host;   /* the main program is luamp's own */
-static bool has_started;
+static _Atomic lua_Integer children_named; /* in this process */
 
 /* A child, or another member, as a userdata. */
 struct child {
@@ -85,6 +86,14 @@ check_child(lua_State *L, int index)
     if (child == NULL)
         luaL_argerror(L, index, "a process expected");
     return child;
+}
+
+/* The calling thread's: it may wait for it. */
+static void
+own_child(struct child *child)
+{
+    child->parent = amp_self.member;
+    child->parent_generation = amp_member_generation(amp_member_at(amp_self.member));
 }
 
 static bool
@@ -183,51 +192,26 @@ luampB_child_life(lua_State *L, int index, uint32_t *value)
 }
 
 /*
- * Output.
- */
-
-/* From the first fork on a line of output is one write, so that lines of different processes never
-   mix, and nothing that is buffered is printed twice. */
-static void
-prepare_output(void)
-{
-    static char buffer[LINE_MAX_BUFFERED];
-    fflush(NULL);
-    if (!has_started)
-        setvbuf(stdout, buffer, _IOLBF, sizeof buffer);
-    has_started = true;
-}
-
-/* Whatever an ending process still has to write. False, and a line on stderr, when it cannot. */
-static bool
-flush_output(const char *name)
-{
-    bool failed = fflush(stdout) != 0 || ferror(stdout);
-    int error = errno;
-    fflush(NULL);
-    if (failed)
-        fprintf(stderr, "%s: cannot write to standard output: %s\n", name, strerror(error));
-    return !failed;
-}
-
-/*
  * Starting.
  */
 
-/* In the child, with all signals blocked. Its stdin is empty, and what its parent had read ahead of
-   it is not its own. */
+static void left_in_child(void);
+
+/* In the child, with all signals blocked. */
 static void
 prepare_child(void *argument)
 {
     lua_State *L = argument;
     is_child = true;
+    children_named = 0;
+    left_in_child();
+    luampB_threads_in_child(L);
+    luampB_output_in_child();
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (nothing > 0) {
         dup2(nothing, STDIN_FILENO);
         close(nothing);
     }
-    __fpurge(stdin);
-    clearerr(stdin);
     luampB_signals_in_child(L);
 }
 
@@ -261,7 +245,7 @@ spare_the_heap(lua_State *L)
 static _Noreturn void
 leave(const char *name, int status)
 {
-    if (!flush_output(name) && status == 0)
+    if (!luampB_flush_output(name) && status == 0)
         status = 1;
     amp_member_leave(status);
     _exit(status & 0xff);
@@ -312,14 +296,14 @@ native_start(lua_State *L)
     lua_settop(L, 3);
     struct child *child = push_child(L);
     lua_insert(L, 3);
-    prepare_output();
+    luampB_hold_output();
     int result = amp_spawn(name, flags, prepare_child, L, &child->child);
     if (result == AMP_IN_CHILD)
         run_child(L, name);
+    luampB_release_output();
     if (result < 0)
         return start_failed(L, result);
-    child->parent = amp_self.member;
-    child->parent_generation = amp_member_generation(amp_member_at(amp_self.member));
+    own_child(child);
     lua_pushvalue(L, 3);
     return 1;
 }
@@ -488,22 +472,158 @@ native_close(lua_State *L)
     return child_gc(L);
 }
 
-/* parent(): the member that started this process, and its name; nothing in the main process. */
+/* parent(): the member that started this process. */
 static int
 native_parent(lua_State *L)
 {
-    if (!is_child)
-        return 0;
     const struct amp_member *self = amp_member_at(amp_self.member);
-    const struct amp_member *parent = amp_member_at(self->m_parent);
     struct child *child = push_child(L);
     child->child.member = self->m_parent;
     child->child.generation = self->m_parent_generation;
     child->child.pid = getppid();
     if (amp_member_lives(self->m_parent, self->m_parent_generation))
-        child->child.pid = (pid_t) atomic_load(&parent->m_pid);
-    lua_pushstring(L, parent->m_name);
-    return 2;
+        child->child.pid = (pid_t) atomic_load(&amp_member_at(self->m_parent)->m_pid);
+    return 1;
+}
+
+/*
+ * Who this process is: noted by its first state, for those of its threads.
+ */
+
+static struct {
+    bool is_known; /* else it is the main process */
+    bool is_daemon, is_worker, is_bound;
+    char name[AMP_NAME_SIZE];
+    struct amp_child parent;
+    char parent_name[AMP_NAME_SIZE];
+    lua_Integer *numbers;
+    int n;
+} identity;
+
+/* set_identity(name, daemon, worker, bound, parent, its name, numbers...). */
+static int
+native_set_identity(lua_State *L)
+{
+    int n = lua_gettop(L) - 6;
+    free(identity.numbers); /* those of the parent, in a child */
+    identity.n = 0;
+    identity.numbers = malloc(sizeof *identity.numbers * (size_t) (n > 0 ? n : 1));
+    if (identity.numbers == NULL)
+        return luaL_error(L, "not enough memory");
+    for (; identity.n < n; identity.n++)
+        identity.numbers[identity.n] = luaL_checkinteger(L, 7 + identity.n);
+    snprintf(identity.name, sizeof identity.name, "%s", luaL_checkstring(L, 1));
+    identity.is_daemon = lua_toboolean(L, 2);
+    identity.is_worker = lua_toboolean(L, 3);
+    identity.is_bound = lua_toboolean(L, 4);
+    identity.parent = check_child(L, 5)->child;
+    snprintf(identity.parent_name, sizeof identity.parent_name, "%s", luaL_checkstring(L, 6));
+    identity.is_known = true;
+    return 0;
+}
+
+/* identity(): what was set, or nothing in the main process. */
+static int
+native_identity(lua_State *L)
+{
+    if (!identity.is_known)
+        return 0;
+    lua_pushstring(L, identity.name);
+    lua_pushboolean(L, identity.is_daemon);
+    lua_pushboolean(L, identity.is_worker);
+    lua_pushboolean(L, identity.is_bound);
+    push_child(L)->child = identity.parent;
+    lua_pushstring(L, identity.parent_name);
+    luaL_checkstack(L, identity.n, NULL);
+    for (int i = 0; i < identity.n; i++)
+        lua_pushinteger(L, identity.numbers[i]);
+    return 6 + identity.n;
+}
+
+const char *
+luampB_process_name(void)
+{
+    return identity.is_known ? identity.name : "MainProcess";
+}
+
+/* next_number(): of the children that this process has named. */
+static int
+native_next_number(lua_State *L)
+{
+    lua_pushinteger(L, ++children_named);
+    return 1;
+}
+
+/*
+ * Children of threads that have ended are their process's.
+ */
+
+struct left {
+    struct left *next;
+    struct amp_child child;
+    bool is_daemon;
+    char name[AMP_NAME_SIZE];
+};
+
+static struct left *left_children;
+static pthread_mutex_t left_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void
+left_in_child(void)
+{
+    left_children = NULL; /* the parent's */
+    left_mutex = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
+}
+
+/* leave_child(child, name, daemon): nothing comes of it where there is no memory. */
+static int
+native_leave_child(lua_State *L)
+{
+    struct child *child = check_child(L, 1);
+    struct left *left = calloc(1, sizeof *left);
+    if (left == NULL)
+        return 0;
+    left->child = child->child;
+    left->is_daemon = lua_toboolean(L, 3);
+    snprintf(left->name, sizeof left->name, "%s", luaL_checkstring(L, 2));
+    pthread_mutex_lock(&left_mutex);
+    left->next = left_children;
+    left_children = left;
+    pthread_mutex_unlock(&left_mutex);
+    return 0;
+}
+
+/* left_child(): one of them, its name and whether it is a daemon: now a child of the calling
+   thread. */
+static int
+native_left_child(lua_State *L)
+{
+    struct child *child = push_child(L);
+    pthread_mutex_lock(&left_mutex);
+    struct left *left = left_children;
+    if (left)
+        left_children = left->next;
+    pthread_mutex_unlock(&left_mutex);
+    if (left == NULL)
+        return 0;
+    child->child = left->child;
+    own_child(child);
+    char name[AMP_NAME_SIZE];
+    memcpy(name, left->name, sizeof name);
+    lua_pushboolean(L, left->is_daemon);
+    free(left);
+    lua_pushstring(L, name);
+    lua_insert(L, -2);
+    return 3;
+}
+
+void
+luampB_leave_children(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &leave_key) == LUA_TFUNCTION)
+        lua_call(L, 0, 0);
+    else
+        lua_pop(L, 1);
 }
 
 /*
@@ -561,21 +681,36 @@ luampB_finish(lua_State *L, int status)
     return run_finish(L, status);
 }
 
-/* exit([code]): as the end of the script would end this process, past any pcall. */
-static int
-process_exit(lua_State *L)
+void
+luampB_exit_process(lua_State *L, int status)
 {
-    int status = run_finish(L, exit_status(L, 1));
+    status = run_finish(L, status);
     if (is_child)
         leave(amp_member_at(amp_self.member)->m_name, status);
     exit(status & 0xff);
 }
 
+/* exit([code]): as the end of the script would end this process, past any pcall. In a thread: the
+   main thread is told to. */
+static int
+process_exit(lua_State *L)
+{
+    int status = exit_status(L, 1);
+    if (luampB_in_thread())
+        return luampB_order_exit(L, status);
+    luampB_exit_process(L, status);
+    return 0;
+}
+
 /* os.exit of the main program: Lua's own, unless the process module is in use; then as exit, but
-   for the second argument, which is whether to close the state. */
+   for the second argument, which is whether to close the state. In a thread it ends the thread. */
 static int
 os_exit(lua_State *L)
 {
+    if (luampB_in_thread()) {
+        exit_status(L, 1);
+        return luampB_end_thread(L);
+    }
     bool in_use = lua_rawgetp(L, LUA_REGISTRYINDEX, &finish_key) == LUA_TFUNCTION;
     lua_pop(L, 1);
     if (is_child || (in_use && !lua_toboolean(L, 2)))
@@ -594,6 +729,9 @@ static int
 native_set_finish(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_settop(L, 2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &leave_key);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &finish_key);
     return 0;
 }
@@ -617,6 +755,19 @@ luampB_main_process(lua_State *L)
 {
     is_host = true;
     luampB_handle_interrupt(L);
+    luampB_replace_exit(L);
+    luampB_open_output(L);
+}
+
+bool
+luampB_is_host(void)
+{
+    return is_host;
+}
+
+void
+luampB_replace_exit(lua_State *L)
+{
     if (lua_getglobal(L, "os") == LUA_TTABLE) {
         lua_getfield(L, -1, "exit");
         lua_pushcclosure(L, os_exit, 1);
@@ -629,7 +780,7 @@ luampB_main_process(lua_State *L)
 static int
 state_closes(lua_State *L)
 {
-    if (!is_child && !is_host)
+    if (!is_child && !is_host && !luampB_in_thread())
         run_finish(L, 0);
     return 0;
 }
@@ -725,9 +876,9 @@ process_monotonic(lua_State *L)
     return 1;
 }
 
-/* One write for the whole report of an error. */
-static int
-native_report(lua_State *L)
+/* report(text): one write for the whole report of an error. */
+int
+luampB_report(lua_State *L)
 {
     size_t length;
     const char *text = luaL_checklstring(L, 1, &length);
@@ -744,8 +895,8 @@ native_report(lua_State *L)
 
 /* call_with(f, args, kwargs): f's results. In C, so that no line of luamp's own stands in an
    error's message. */
-static int
-native_call_with(lua_State *L)
+int
+luampB_call_with(lua_State *L)
 {
     lua_settop(L, 3);
     lua_insert(L, 1); /* kwargs, f, args */
@@ -768,12 +919,6 @@ native_call_with(lua_State *L)
     return lua_gettop(L) - 3;
 }
 
-static int
-native_hint(lua_State *L)
-{
-    return lua_type(L, 1) == LUA_TSTRING ? luampB_hint(L, 1) : 0;
-}
-
 /* Was our child killed before it took its slot? The slot says nothing of that. */
 static bool
 is_stillborn(const struct child *child)
@@ -793,13 +938,6 @@ native_lives(lua_State *L)
                            amp_member_lives(child->child.member, child->child.generation) &&
                            !is_stillborn(child));
     return 1;
-}
-
-static int
-native_register_class(lua_State *L)
-{
-    luampC_register_class(L, luaL_checkstring(L, 1), 2);
-    return 0;
 }
 
 /* note_remote(value, text): should the error with this value be told, the text is told with it. */
@@ -843,13 +981,20 @@ static const luaL_Reg natives[] = {
     {"descriptor", native_descriptor},
     {"close", native_close},
     {"parent", native_parent},
+    {"set_identity", native_set_identity},
+    {"identity", native_identity},
+    {"next_number", native_next_number},
+    {"leave_child", native_leave_child},
+    {"left_child", native_left_child},
+    {"join_threads", luampB_join_threads},
+    {"stop_threads", luampB_stop_threads},
+    {"ordered_status", luampB_ordered_status},
     {"set_finish", native_set_finish},
-    {"report", native_report},
-    {"call_with", native_call_with},
-    {"hint", native_hint},
+    {"report", luampB_report},
+    {"call_with", luampB_call_with},
+    {"traceback", luampB_traceback},
     {"nearest", native_nearest},
     {"lives", native_lives},
-    {"register_class", native_register_class},
     {"note_remote", native_note_remote},
     {"exit", process_exit},
     {"cpu_count", process_cpu_count},
@@ -887,6 +1032,7 @@ luampB_open_process(lua_State *L)
     luaL_newlib(L, natives);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &natives_key);
-    luampB_run_chunk(L, "process");
+    luampB_push_classes(L);
+    luampB_run_chunk(L, "process", 2);
     return 1;
 }

@@ -15,14 +15,27 @@ int luampB_child_from_wire(lua_State *L, const struct luampO_wire *wire);
    */
 void luampB_push_process_natives(lua_State *L);
 
+/* The name of this process. */
+const char *luampB_process_name(void);
+
+/* A thread's end: the children that its state has are the process's from here on. */
+void luampB_leave_children(lua_State *L);
+
+/* Natives of lua/process.lua that are of use elsewhere; told in process.c. */
+int luampB_call_with(lua_State *L);
+int luampB_report(lua_State *L);
+
+/* Ends the process as the end of its script would. For its main thread. Never returns. */
+void luampB_exit_process(lua_State *L, int status);
+
+/* os.exit of the state becomes luamp's. */
+void luampB_replace_exit(lua_State *L);
+
 /* The word that changes when the child at the index dies, with its flag for sleepers set, and its
    value; NULL when it is dead. */
 amp_word *luampB_child_life(lua_State *L, int index, uint32_t *value);
 
 /* A descriptor that is readable once the child at the index has ended. */
 int luampB_child_descriptor(lua_State *L, int index);
-
-/* Between the two, which nest, handlers of the script wait: see signal.c. */
-void luampB_defer_handlers(bool on);
 
 #endif

@@ -1,15 +1,10 @@
 /*
  * signal: signals for scripts.
  *
- * The C handler only takes a note: it marks the signal, ends a wait that is under way (wait.h), and
- * sets a hook, as Lua's own interpreter does for SIGINT. The script's handler runs from the hook,
- * between two instructions, or from the call that was blocked, with nothing held. Handlers belong
- * to the state that registered them, and run in the thread that did; another thread that gets the
- * signal passes it on.
- *
- * Lua keeps a hook for each coroutine, and does not tell which one runs. So coroutine.resume and
- * .wrap are replaced, in a state that has handlers, by ones that do what Lua's own do and take a
- * note: the hook is always on the coroutine that runs, and on no other.
+ * The C handler only takes a note, and sees to it that the script's handler runs soon: between two
+ * instructions, or from the call that was blocked (interrupt.c). Handlers belong to the state that
+ * registered them, and run in the thread that did; another thread that gets the signal passes it on.
+ * A thread of the module `thread` registers none: it has all signals blocked.
  *
  * Nothing of the process is touched before the script, or the host, asks for it.
  */
@@ -17,11 +12,8 @@
 
 #include "process.h"
 
-#include <lualib.h>
-
 #include <errno.h>
 #include <math.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -39,16 +31,10 @@ enum {
 static const char handlers_key; /* registry: signal number -> function */
 
 static struct {
-    lua_State *L; /* main thread of the state that handles signals, or NULL */
-    const void *registry; /* its registry, by which its coroutines are known */
-    lua_State *volatile running; /* the coroutine of it that runs, as far as resume() knows */
-    lua_State *volatile hooked; /* has our hook in place of the one below; or NULL */
-    lua_Hook old_hook;
-    int old_mask, old_count;
-    pid_t thread; /* in which it runs */
+    const void *_Atomic registry; /* of the state that handles signals, or NULL */
+    _Atomic pid_t thread;         /* in which it runs */
     volatile sig_atomic_t pending[SIGNALS];
     volatile sig_atomic_t interrupted; /* Ctrl-C has raised an error */
-    int deferred; /* how deep in what handlers must not disturb */
 } signals;
 
 /*
@@ -56,166 +42,14 @@ static struct {
  */
 
 static void
-put_back_hook(lua_State *L)
-{
-    lua_sethook(L, signals.old_hook, signals.old_mask, signals.old_count);
-}
-
-static void
-run_from_hook(lua_State *L, lua_Debug *ar)
-{
-    (void) ar;
-    put_back_hook(L); /* also of a coroutine that was made just then, and so inherited the hook */
-    if (L == signals.hooked)
-        signals.hooked = NULL;
-    luampB_run_handlers(L);
-}
-
-static void
-hook(lua_State *L)
-{
-    signals.old_hook = lua_gethook(L);
-    signals.old_mask = lua_gethookmask(L);
-    signals.old_count = lua_gethookcount(L);
-    signals.hooked = L;
-    lua_sethook(L, run_from_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
-}
-
-/* Also called by the C handler. */
-static void
-set_hook(void)
-{
-    if (signals.hooked == NULL && signals.L != NULL)
-        hook(signals.running);
-}
-
-/* From here on this coroutine runs. A signal that comes meanwhile finds a hook that is set, or sets
-   it on the right one. */
-static void
-switch_to(lua_State *L)
-{
-    signals.running = L;
-    lua_State *late = signals.hooked; /* the signal came before the handler could be run there */
-    if (late != NULL && late != L) {
-        put_back_hook(late);
-        hook(L);
-    }
-}
-
-/* lua_resume, for a coroutine of any state. */
-static int
-resume(lua_State *co, lua_State *L, int nargs, int *nresults)
-{
-    if (lua_topointer(L, LUA_REGISTRYINDEX) != signals.registry)
-        return lua_resume(co, L, nargs, nresults);
-    lua_State *before = signals.running;
-    switch_to(co);
-    int status = lua_resume(co, L, nargs, nresults);
-    switch_to(before);
-    return status;
-}
-
-/* Resumes the coroutine with the topmost values, and moves what it gives, or its error, here: how
-   many values, or -1. */
-static int
-resume_with(lua_State *L, lua_State *co, int nargs)
-{
-    if (!lua_checkstack(co, nargs)) {
-        lua_pushliteral(L, "too many arguments to resume");
-        return -1;
-    }
-    lua_xmove(L, co, nargs);
-    int nresults;
-    int status = resume(co, L, nargs, &nresults);
-    if (status != LUA_OK && status != LUA_YIELD) {
-        lua_xmove(co, L, 1);
-        return -1;
-    }
-    if (!lua_checkstack(L, nresults + 1)) {
-        lua_pop(co, nresults);
-        lua_pushliteral(L, "too many results to resume");
-        return -1;
-    }
-    lua_xmove(co, L, nresults);
-    return nresults;
-}
-
-static int
-coroutine_resume(lua_State *L)
-{
-    lua_State *co = lua_tothread(L, 1);
-    luaL_argexpected(L, co, 1, "coroutine");
-    int n = resume_with(L, co, lua_gettop(L) - 1);
-    lua_pushboolean(L, n >= 0);
-    if (n < 0)
-        n = 1;
-    lua_insert(L, -n - 1);
-    return n + 1;
-}
-
-/* What coroutine.wrap gives: its errors are raised, with the place of the call before a message. */
-static int
-resume_wrapped(lua_State *L)
-{
-    lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    int n = resume_with(L, co, lua_gettop(L));
-    if (n >= 0)
-        return n;
-    int status = lua_status(co);
-    if (status != LUA_OK && status != LUA_YIELD) {
-        status = lua_resetthread(co); /* closes what is to be closed */
-        lua_xmove(co, L, 1);
-    }
-    if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
-        luaL_where(L, 1);
-        lua_insert(L, -2);
-        lua_concat(L, 2);
-    }
-    return lua_error(L);
-}
-
-static int
-coroutine_wrap(lua_State *L)
-{
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_State *co = lua_newthread(L);
-    lua_pushvalue(L, 1);
-    lua_xmove(L, co, 1);
-    lua_pushcclosure(L, resume_wrapped, 1);
-    return 1;
-}
-
-/* Puts ours in the place of Lua's own, but not of what the program has put there. */
-static void
-replace_resume(lua_State *L)
-{
-    static const luaL_Reg ours[] = {
-        {"resume", coroutine_resume}, {"wrap", coroutine_wrap}, {NULL, NULL},
-    };
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    if (lua_getfield(L, -1, LUA_COLIBNAME) == LUA_TTABLE) {
-        for (const luaL_Reg *f = ours; f->name != NULL; f++) {
-            lua_getfield(L, -1, f->name);
-            if (lua_iscfunction(L, -1)) {
-                lua_pushcfunction(L, f->func);
-                lua_setfield(L, -3, f->name);
-            }
-            lua_pop(L, 1);
-        }
-    }
-    lua_pop(L, 2);
-}
-
-static void
 on_signal(int number)
 {
     int error = errno;
-    if (amp_self.tid != 0 && (pid_t) syscall(SYS_gettid) != signals.thread) {
-        syscall(SYS_tgkill, getpid(), signals.thread, number);
-    } else {
+    /* Should the thread be gone, this one is all that is left: in the child of a foreign fork. */
+    if ((pid_t) syscall(SYS_gettid) == signals.thread ||
+        syscall(SYS_tgkill, getpid(), signals.thread, number) != 0) {
         signals.pending[number] = 1;
-        amp_signal_arrived();
-        set_hook();
+        luampB_interrupt_soon();
     }
     errno = error;
 }
@@ -231,29 +65,22 @@ next_pending(void)
     return 0;
 }
 
-void
-luampB_defer_handlers(bool on)
+bool
+luampB_signals_are_pending(const void *registry)
 {
-    signals.deferred += on ? 1 : -1;
-    if (signals.deferred == 0 && next_pending() != 0) {
-        amp_self.signalled = 1;
-        set_hook();
-    }
+    return registry == signals.registry && next_pending() != 0;
 }
 
 void
-luampB_run_handlers(lua_State *L)
+luampB_handle_signals(lua_State *L)
 {
-    amp_self.signalled = 0;
-    if (signals.deferred > 0)
+    if (lua_topointer(L, LUA_REGISTRYINDEX) != signals.registry)
         return;
     int number;
     while ((number = next_pending()) != 0) {
         signals.pending[number] = 0;
-        if (next_pending() != 0) { /* should this handler raise, the others still run */
-            amp_self.signalled = 1;
-            set_hook();
-        }
+        if (next_pending() != 0) /* should this handler raise, the others still run */
+            luampB_interrupt_soon();
         luaL_checkstack(L, 4, "a handler of a signal");
         int top = lua_gettop(L);
         if (lua_rawgetp(L, LUA_REGISTRYINDEX, &handlers_key) == LUA_TTABLE &&
@@ -264,20 +91,6 @@ luampB_run_handlers(lua_State *L)
         lua_settop(L, top);
         amp_self.signalled = 0;
     }
-}
-
-static int
-run_protected(lua_State *L)
-{
-    luampB_run_handlers(L);
-    return 0;
-}
-
-bool
-luampB_run_handlers_protected(lua_State *L)
-{
-    lua_pushcfunction(L, run_protected);
-    return lua_pcall(L, 0, 0, 0) != LUA_OK;
 }
 
 int
@@ -316,11 +129,8 @@ check_signal(lua_State *L, int index)
 static int
 handlers_gc(lua_State *L)
 {
-    if (lua_topointer(L, LUA_REGISTRYINDEX) == signals.registry) {
-        signals.L = NULL;
+    if (lua_topointer(L, LUA_REGISTRYINDEX) == signals.registry)
         signals.registry = NULL;
-        signals.hooked = NULL;
-    }
     return 0;
 }
 
@@ -337,7 +147,6 @@ push_handlers(lua_State *L)
     lua_setmetatable(L, -2);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &handlers_key);
-    replace_resume(L);
 }
 
 /* This state handles signals from here on. */
@@ -346,15 +155,17 @@ take_over(lua_State *L)
 {
     if (lua_topointer(L, LUA_REGISTRYINDEX) == signals.registry)
         return;
-    if (amp_self.tid == 0)
-        amp_thread_enter();
-    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
-    signals.running = lua_tothread(L, -1);
-    signals.hooked = NULL;
+    luampB_interruptible(L);
     signals.thread = (pid_t) syscall(SYS_gettid);
     signals.registry = lua_topointer(L, LUA_REGISTRYINDEX);
-    signals.L = lua_tothread(L, -1);
-    lua_pop(L, 1);
+}
+
+/* Handlers of signals are the main thread's business, as in Python. */
+static void
+check_main_thread(lua_State *L, const char *what)
+{
+    if (luampB_in_thread())
+        luaL_error(L, "%s is for the main thread only: a thread gets no signals", what);
 }
 
 static void
@@ -400,6 +211,9 @@ static int
 signal_signal(lua_State *L)
 {
     int number = check_signal(L, 1);
+    check_main_thread(L, "signal.signal");
+    if (number == luampB_nudge_signal())
+        return luaL_error(L, "signal %d is luamp's own: by it threads are ended", number);
     if (!lua_isfunction(L, 2) &&
         !(lua_isinteger(L, 2) &&
           (lua_tointeger(L, 2) == DEFAULT || lua_tointeger(L, 2) == IGNORE)))
@@ -470,6 +284,7 @@ signal_setitimer(lua_State *L)
 static int
 signal_pause(lua_State *L)
 {
+    check_main_thread(L, "signal.pause");
     if (amp_self.tid == 0)
         amp_thread_enter();
     /* A signal that came just before this call counts. */
@@ -495,7 +310,11 @@ signal_kill(lua_State *L)
 static int
 signal_raise(lua_State *L)
 {
-    raise(check_signal(L, 1));
+    int number = check_signal(L, 1);
+    if (luampB_in_thread()) /* to the process, whose main thread handles it */
+        kill(getpid(), number);
+    else
+        raise(number);
     luampB_run_handlers(L);
     return 0;
 }
@@ -511,16 +330,22 @@ signal_strsignal(lua_State *L)
  * Children, and the host.
  */
 
+/* A child of the thread that handles signals inherits its handlers. One of another thread has a state
+   that knows none of them: the signals have their default actions. */
 void
 luampB_signals_in_child(lua_State *L)
 {
     memset((void *) signals.pending, 0, sizeof signals.pending);
     signals.interrupted = 0;
-    signals.deferred = 0;
-    if (signals.hooked != NULL) {
-        put_back_hook(signals.hooked);
-        signals.hooked = NULL;
+    luampB_interrupts_in_child();
+    const void *registry = signals.registry;
+    bool is_ours = registry == NULL || lua_topointer(L, LUA_REGISTRYINDEX) == registry;
+    for (int number = 1; number < SIGNALS && !is_ours; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler == on_signal)
+            signal(number, SIG_DFL);
     }
+    signals.registry = is_ours ? registry : NULL;
     signals.thread = (pid_t) syscall(SYS_gettid);
     push_handler(L, SIGINT);
     if (lua_tocfunction(L, -1) == luampB_interrupt)

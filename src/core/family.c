@@ -136,9 +136,12 @@ before_fork(void)
     adopted.is_reserved = true;
 }
 
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER; /* of the family */
+
 static void
 in_child(void)
 {
+    making = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER; /* another thread may have had it */
     if (fork_is_ours || amp_arena.base == NULL)
         return;
     amp_thread_enter();
@@ -165,7 +168,6 @@ make_family(void)
 int
 amp_family_join(const char *name)
 {
-    static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
     if (amp_self.member != AMP_NOBODY)
         return 0;
     if (amp_self.tid == 0)

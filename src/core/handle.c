@@ -443,6 +443,14 @@ amp_hold(amp_handle handle)
 }
 
 void
+amp_hold_for(uint32_t member, const amp_handle *handles, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        set_bit(member, amp_handle_index(handles[i]));
+    amp_hold_transferred(); /* as amp_holders_copy */
+}
+
+void
 amp_hold_transferred(void)
 {
     atomic_fetch_add(&amp_arena.header->h_transfers, 1);

@@ -40,6 +40,7 @@ enum amp_kind {
     AMP_ARRAY,
     AMP_DICT,
     AMP_LIST,
+    AMP_LOCAL,
     AMP_KINDS,
     /* What a member can wait for besides an object. */
     AMP_SLEEPING = 100,
@@ -211,6 +212,10 @@ void amp_cell_abandon(struct amp_cell *cell);
 /* The calling thread holds the object. Only while somebody else does, or a message that carries it
    cannot be taken by another. */
 void amp_hold(amp_handle handle);
+
+/* The member, whose slot the caller has reserved, holds the objects too: those that a thread is given
+   at its start. The calling thread holds them. */
+void amp_hold_for(uint32_t member, const amp_handle *handles, uint32_t n);
 
 /* Counts a transfer: after amp_hold, before the message is taken. */
 void amp_hold_transferred(void);

@@ -5,6 +5,7 @@
 
 #include "family.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -13,14 +14,42 @@
 
 #define LOST_STATUS 127 /* of a child that must not go on */
 
+/* A thread of the child's that waits for the end of the parent. */
+static void *
+follow_to_death(void *argument)
+{
+    struct pollfd poll = {.fd = (int) (intptr_t) argument, .events = POLLIN};
+    struct amp_what what = {.uninterruptible = true};
+    amp_thread_enter();
+    while (amp_wait_descriptors(&poll, 1, AMP_FOREVER, &what) <= 0)
+        continue;
+    kill(getpid(), SIGKILL);
+    return NULL;
+}
+
+/* The kernel's "death of the parent" is the death of the thread that forked. Where that is not the
+   whole process's first, a thread watches the process. */
+static void
+bind_life(pid_t parent, bool by_thread)
+{
+    pthread_t thread;
+    int descriptor = by_thread ? (int) syscall(SYS_pidfd_open, parent, 0) : -1;
+    if (descriptor >= 0 &&
+        pthread_create(&thread, NULL, follow_to_death, (void *) (intptr_t) descriptor) == 0)
+        pthread_detach(thread);
+    else
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(LOST_STATUS); /* it died before we asked */
+}
+
 /* The child's half, with all signals blocked. */
 static void
-child_begin(uint32_t member, uint32_t generation, unsigned flags, pid_t parent)
+child_begin(uint32_t member, uint32_t generation, unsigned flags, pid_t parent, bool by_thread)
 {
     amp_thread_enter();
-    if ((flags & AMP_DIES_WITH_PARENT) && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
-        getppid() != parent)
-        _exit(LOST_STATUS); /* it died before we asked */
+    if (flags & AMP_DIES_WITH_PARENT)
+        bind_life(parent, by_thread);
     if (amp_member_enter(member, generation) != 0)
         _exit(LOST_STATUS); /* our slot was taken back: nobody knows of us */
 }
@@ -42,14 +71,17 @@ amp_spawn(const char *name, unsigned flags, void (*prepare)(void *), void *argum
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     pid_t parent = getpid();
+    bool by_thread = (pid_t) amp_self.tid != parent;
+    sigset_t mask = by_thread && amp_self.process_mask ? *amp_self.process_mask : old;
     amp_family_forking(true);
     pid_t pid = fork();
     int error = errno;
     amp_family_forking(false);
     if (pid == 0) {
-        child_begin(member, generation, flags, parent);
+        child_begin(member, generation, flags, parent, by_thread);
         if (prepare)
             prepare(argument);
+        old = mask;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (pid == 0)

@@ -6,6 +6,11 @@
  * it has put its own handlers in place. There is no handler of SIGCHLD and no wait for any child:
  * an embedding program keeps its own children, and a child of ours stays a zombie, its pid safe
  * from reuse, until it is waited for here.
+ *
+ * Any thread may fork. The child has that thread only. What other threads of the parent were in the
+ * middle of stays theirs: their locks in the arena are released by them, or by the kernel, as ever;
+ * private memory is the C library's business, which puts its own locks right. No lock of luamp's
+ * own lies in private memory but those that say so, and they are made anew in the child.
  */
 #ifndef AMP_SPAWN_H
 #define AMP_SPAWN_H
@@ -13,7 +18,7 @@
 #include "handle.h"
 
 enum amp_spawn_flags {
-    AMP_DIES_WITH_PARENT = 1, /* the kernel kills it when its parent dies */
+    AMP_DIES_WITH_PARENT = 1, /* it is killed when its parent process dies */
 };
 
 struct amp_child {

@@ -74,6 +74,8 @@ struct amp_self {
     volatile sig_atomic_t signalled;  /* a handler of the script is to be run */
     volatile sig_atomic_t waiting_now; /* inside a system call that may sleep, or about to be */
     struct timespec limit;            /* the time-out that the kernel reads; see above */
+    const sigset_t *process_mask;     /* of a thread that has signals blocked: the mask of the process
+                                         that it forks; else NULL */
 };
 
 extern __thread struct amp_self amp_self;

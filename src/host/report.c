@@ -76,36 +76,13 @@ report_error(lua_State *L, int prefix)
     }
 }
 
-static int
-message_handler(lua_State *L)
-{
-    if (luampB_is_interrupt(L, 1))
-        return 1;
-    if (lua_type(L, 1) != LUA_TSTRING && lua_type(L, 1) != LUA_TNUMBER) {
-        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
-            return 1;
-        lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
-        lua_replace(L, 1);
-        lua_settop(L, 1);
-    }
-    if (luampB_hint(L, 1)) {
-        lua_pushliteral(L, "\n");
-        lua_insert(L, -2);
-        lua_pushvalue(L, 1);
-        lua_insert(L, -3);
-        lua_concat(L, 3);
-    }
-    luaL_traceback(L, L, lua_tostring(L, -1), 1);
-    return 1;
-}
-
 int
 report_call(lua_State *L, int nargs, int nresults)
 {
     int base = lua_gettop(L) - nargs;
     int status;
 
-    lua_pushcfunction(L, message_handler);
+    lua_pushcfunction(L, luampB_traceback);
     lua_insert(L, base);
     status = lua_pcall(L, nargs, nresults, base);
     lua_remove(L, base);

@@ -1,0 +1,93 @@
+-- class: objects with a state of luamp's own that a script can extend: processes and threads.
+--
+-- An object is a table. What luamp knows of it is in one field of it, the family's (`_process`,
+-- `_thread`), and never in the object itself, so a script's own fields are its own. Of that state
+-- some fields can be read through the object (computed), some can be set (settable).
+--
+-- A class is a table, too: the metatable of its objects, with the methods in it. Its `super` is the
+-- class that it extends. Classes are known to the codec by name, so objects can be sent.
+
+local register_class = ...
+
+local class = {}
+local families = setmetatable({}, {__mode = "k"}) -- class -> family
+local names = setmetatable({}, {__mode = "k"}) -- class -> the name by which the codec knows it
+
+local function register(name, made)
+  register_class(name, made)
+  names[made] = name
+end
+
+local function construct(self, ...)
+  local object = setmetatable({[families[self].field] = families[self].begin()}, self)
+  self.init(object, ...)
+  return object
+end
+
+local function class_tostring(self)
+  return "class " .. self.__name
+end
+
+local function make(name, family, super)
+  local field, computed, settable = family.field, family.computed, family.settable
+  local made = {super = super, __name = name, __tostring = family.describe}
+  function made.__index(self, key)
+    local compute = computed[key]
+    if compute then
+      local state = rawget(self, field)
+      if state then return compute(state, self) end
+    end
+    return made[key]
+  end
+  function made.__newindex(self, key, value)
+    local set = settable[key]
+    if set and rawget(self, field) then
+      set(self[field], value)
+    elseif computed[key] then
+      error(("'%s' of a %s cannot be set"):format(key, family.noun), 2)
+    else
+      rawset(self, key, value)
+    end
+  end
+  families[made] = family
+  return setmetatable(made, {__index = super, __call = construct, __tostring = class_tostring})
+end
+
+-- The first class of a family: {noun =, field =, computed =, settable =, describe =, begin =}.
+-- begin() gives the state of a new object.
+function class.new(name, family)
+  local made = make(name, family)
+  function made.extend(self, sub)
+    if type(sub) ~= "string" then
+      error("extend takes the name of the new class", 2)
+    end
+    local extended = make(sub, family, self)
+    pcall(register, family.noun .. "." .. sub, extended) -- of two with one name, the first
+    return extended
+  end
+  register(family.noun .. "." .. name, made)
+  return made
+end
+
+-- What of a class is the script's: what it says of it in another state. nil for a table that is no
+-- class of this kind.
+local made_here = {super = true, __name = true, __tostring = true, __index = true, __newindex = true}
+
+function class.own_fields(self)
+  if not families[self] then return nil end
+  local own = {}
+  for key, value in next, self do
+    if not made_here[key] or (key == "__tostring" and value ~= families[self].describe) then
+      own[key] = value
+    end
+  end
+  return own
+end
+
+function class.name_of(self)
+  return names[self]
+end
+
+class.register = register_class
+
+return class

@@ -1,0 +1,305 @@
+-- thread: the classes Thread and Timer.
+--
+-- A thread runs in a Lua state of its own. What it is to do is encoded here and decoded there, with
+-- the codec that everything goes through; luamp objects are shared. In most cases that is a function
+-- and its arguments, and the new state needs nothing of this file.
+--
+-- Instances of classes are known to the codec by the name of their class, which a new state has
+-- never heard of. So the classes in a message are made known there first: in one parcel what they
+-- are called and what they extend; in the next, before all else, what is in them. A class that is
+-- found in another class's methods is one more class to be made known: start() tries until there is
+-- none left.
+
+local native, class = ...
+local process = native.process
+
+local current -- the thread that runs here
+local is_daemon = false
+local Thread
+
+-- The class ---------------------------------------------------------------------------------------
+
+local function lives(s)
+  return s.handle ~= nil and (native.state(s.handle))
+end
+
+local function description(self)
+  local s = self._thread
+  local what
+  if s.is_main then
+    what = "running"
+  elseif s.handle == nil then
+    what = "not started"
+  else
+    local alive, _, _, failure = native.state(s.handle)
+    what = alive and "running" or failure and "failed" or "ended"
+  end
+  return ('%s "%s" (%s)'):format(getmetatable(self).__name, s.name, what)
+end
+
+-- The state of the thread that a method was called with; raises at the method's caller.
+local function check(self, method, depth)
+  local s = type(self) == "table" and rawget(self, "_thread")
+  if not s then
+    error(("'%s' wants a thread to its left; call it with a colon: t:%s(...)"):format(
+            method, method), 3 + (depth or 0))
+  end
+  return s
+end
+
+local computed = {
+  name = function(s) return s.name end,
+  daemon = function(s) return s.daemon end,
+  ident = function(s)
+    if s.is_main then return 1 end
+    if s.handle then return (select(2, native.state(s.handle))) end
+  end,
+  native_id = function(s)
+    if s.is_main then return native.getpid() end
+    if s.handle then return (select(3, native.state(s.handle))) end
+  end,
+}
+
+local settable = {
+  name = function(s, value)
+    if type(value) ~= "string" then
+      error("a thread's name is a string, not a " .. type(value), 3)
+    end
+    if s.handle then
+      error("the name of a thread cannot be changed once it is started", 3)
+    end
+    s.name = value
+  end,
+  daemon = function(s, value)
+    if s.handle or s.is_main then
+      error("'daemon' has to be set before the thread is started", 3)
+    end
+    s.daemon = not not value
+  end,
+}
+
+Thread = class.new("Thread", {
+  noun = "thread", field = "_thread", describe = description,
+  computed = computed, settable = settable,
+  begin = function()
+    return {name = "Thread-" .. native.next_number(), daemon = is_daemon}
+  end,
+})
+
+local options = {target = "function", args = "table", kwargs = "table", name = "string",
+                 daemon = "boolean"}
+
+function Thread.init(self, given)
+  local s = type(self) == "table" and rawget(self, "_thread")
+  if not s then
+    error("init wants a thread as its first argument: C.super.init(self, {...})", 2)
+  end
+  if given == nil then
+    return
+  end
+  if type(given) ~= "table" then
+    error("thread.Thread takes one table of options, not a " .. type(given), 3)
+  end
+  for option, value in pairs(given) do
+    if type(option) ~= "string" or options[option] == nil then
+      local meant = type(option) == "string" and process.nearest(option, options)
+      error(("unknown option '%s' of thread.Thread%s"):format(
+              tostring(option), meant and "; did you mean '" .. meant .. "'?" or ""), 3)
+    end
+    if type(value) ~= options[option] then
+      error(("option '%s' of thread.Thread: a %s expected, got %s"):format(
+              option, options[option], type(value)), 3)
+    end
+  end
+  s.target, s.args, s.kwargs = given.target, given.args, given.kwargs
+  if given.name then s.name = given.name end
+  if given.daemon ~= nil then s.daemon = given.daemon end
+end
+
+function Thread:run()
+  local s = self._thread
+  if s.target then
+    return process.call_with(s.target, s.args or {}, s.kwargs)
+  end
+end
+
+-- Starting ----------------------------------------------------------------------------------------
+
+local function nothing() end
+
+-- Adds a class, and those that it extends, to what the thread is to know.
+local function introduce(name, headers, fields, known)
+  if known[name] then return end
+  known[name] = true
+  local metatable = native.class(name)
+  local own = class.own_fields(metatable)
+  local header = {name = name}
+  if own then
+    header.field = metatable.super and "super" or "base"
+    header.short = metatable.__name
+    if metatable.super then
+      header.super = class.name_of(metatable.super)
+      introduce(header.super, headers, fields, known)
+    else
+      own = {} -- a class of luamp's own, which is there
+    end
+  else
+    own = {}
+    for key, value in next, metatable do own[key] = value end
+  end
+  headers[#headers + 1] = header
+  fields[#fields + 1] = own
+end
+
+-- In the new state: the classes, empty as yet.
+local function meet_classes(headers)
+  for i, header in ipairs(headers) do
+    if header.field == "super" then
+      headers[i] = native.class(header.super):extend(header.short)
+    elseif header.field == nil then
+      headers[i] = {}
+      class.register(header.name, headers[i])
+    else
+      headers[i] = native.class(header.name)
+    end
+  end
+  native.met = headers
+end
+native.meet_classes = meet_classes
+
+-- And then: what is in them, and what is to be done.
+function native.run(fields, what, args, kwargs)
+  for i, own in ipairs(fields) do
+    for key, value in next, own do rawset(native.met[i], key, value) end
+  end
+  native.met = nil
+  if type(what) == "table" then
+    what._thread.handle = native.this()
+    current = what
+    return what:run()
+  end
+  return process.call_with(what, args, kwargs)
+end
+
+-- What cannot be sent is told by the name that the user gave it.
+local places = {"target", "args", "kwargs"}
+local function tell(message, with_classes)
+  if type(message) ~= "string" then return message end
+  return (message:gsub("^cannot send start%[(%d)%]", function(i)
+    return "cannot send " .. (places[tonumber(i) - (with_classes and 1 or 0)] or "a class")
+  end))
+end
+
+function Thread:start()
+  local s = check(self, "start")
+  if s.handle or s.is_main then
+    error(('thread "%s" was started already; a thread can be started once'):format(s.name), 2)
+  end
+  local what, args, kwargs = s.target or nothing, s.args or {}, s.kwargs
+  local headers, fields, known
+  if self.run ~= Thread.run then
+    what, args, kwargs = self, nil, nil
+    headers, fields, known = {}, {}, {}
+  end
+  while true do
+    local ok, handle, why
+    if headers then
+      ok, handle, why = pcall(native.start, s.name, s.daemon, headers, known, fields, what, args,
+                              kwargs)
+    else
+      ok, handle, why = pcall(native.start, s.name, s.daemon, nil, nil, what, args, kwargs)
+    end
+    if not ok then
+      error(tell(handle, headers ~= nil), 2)
+    elseif handle == false then
+      return false, why
+    elseif handle then
+      s.handle = handle
+      return self
+    end
+    headers, fields, known = headers or {}, fields or {}, known or {}
+    for _, name in ipairs(why) do introduce(name, headers, fields, known) end
+  end
+end
+
+-- Methods -----------------------------------------------------------------------------------------
+
+-- true once it has ended, and what it failed by if it did; false, "timeout".
+function Thread:join(timeout)
+  local s = check(self, "join")
+  if s.is_main or self == current then
+    error("a thread cannot join itself, nor the main thread", 2)
+  elseif s.handle == nil then
+    error(('thread "%s" is not started; call start() first'):format(s.name), 2)
+  elseif timeout ~= nil and type(timeout) ~= "number" then
+    error("join takes a number of seconds, not a " .. type(timeout), 2)
+  end
+  if not native.join(s.handle, timeout) then
+    return false, "timeout"
+  end
+  local _, _, _, failure = native.state(s.handle)
+  if failure then return true, failure end
+  return true
+end
+
+function Thread:is_alive()
+  local s = check(self, "is_alive")
+  return s.is_main or lives(s)
+end
+
+-- Timer -------------------------------------------------------------------------------------------
+
+local Timer = Thread:extend("Timer")
+
+local function wait_and_call(cancelled, seconds, f, args)
+  if not cancelled:wait(seconds) then
+    return f(table.unpack(args, 1, args.n or #args))
+  end
+end
+
+function Timer:init(seconds, f, args)
+  if type(seconds) ~= "number" then
+    error("thread.Timer takes a number of seconds, a function and a list of arguments", 3)
+  elseif type(f) ~= "function" then
+    error("thread.Timer takes a function as its second argument, not a " .. type(f), 3)
+  elseif args ~= nil and type(args) ~= "table" then
+    error("thread.Timer takes a list of arguments as its third, not a " .. type(args), 3)
+  end
+  local cancelled = require "luamp.sync".Event{name = "timer"}
+  Timer.super.init(self, {target = wait_and_call, args = {cancelled, seconds, f, args or {}}})
+end
+
+function Timer:cancel()
+  check(self, "cancel").args[1]:set()
+end
+
+-- The module --------------------------------------------------------------------------------------
+
+local thread = {
+  Thread = Thread,
+  Timer = Timer,
+  Local = native.Local,
+  active_count = native.count,
+}
+
+local main_thread = setmetatable({
+  _thread = {name = "MainThread", daemon = false, is_main = true},
+}, Thread)
+
+function thread.current_thread()
+  local handle, name, daemon = native.this()
+  if handle == nil then
+    return main_thread -- also of a child that a thread has forked
+  end
+  if current == nil then
+    current = setmetatable({_thread = {name = name, daemon = daemon, handle = handle}}, Thread)
+  end
+  return current
+end
+
+do
+  local _, _, daemon = native.this()
+  is_daemon = daemon or false
+end
+
+return thread

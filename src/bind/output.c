@@ -1,0 +1,239 @@
+/*
+ * output: lines of output that stay whole, whoever writes them.
+ *
+ * Processes: from the first fork on stdout is line-buffered with a large buffer, so that a line is
+ * one write of the system's.
+ *
+ * Threads: they share the C library's streams, and Lua's own print and write hand over a line piece
+ * by piece. So these are replaced by ones that lock the stream for the whole of a call. What a value
+ * reads as is found out before, since that may run Lua code.
+ *
+ * A fork must not fall into a line of another thread, and must not find something in a buffer, which
+ * parent and child would then both write. So the calls here, and a fork, exclude each other; while
+ * other threads live, only stdout and stderr are written out before a fork, because one of them may
+ * sleep in a read and have its stream locked for as long.
+ */
+#include "output.h"
+
+#include "bind.h"
+#include "thread.h"
+
+#include <lualib.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_MAX_BUFFERED 65536 /* a line up to this is one write */
+
+static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
+static bool is_line_buffered; /* under the mutex */
+
+/*
+ * Whole calls.
+ */
+
+static int
+print(lua_State *L)
+{
+    int n = lua_gettop(L);
+    luaL_Buffer line;
+    luaL_buffinit(L, &line);
+    for (int i = 1; i <= n; i++) {
+        if (i > 1)
+            luaL_addchar(&line, '\t');
+        luaL_tolstring(L, i, NULL);
+        luaL_addvalue(&line);
+    }
+    luaL_addchar(&line, '\n');
+    luaL_pushresult(&line);
+    size_t length;
+    const char *text = lua_tolstring(L, -1, &length);
+    pthread_mutex_lock(&output);
+    fwrite(text, 1, length, stdout);
+    fflush(stdout);
+    pthread_mutex_unlock(&output);
+    return 0;
+}
+
+/* Writes the `count` arguments from `first` on, as Lua's own write does, and returns the file, which
+   stands behind them. */
+static int
+write_all(lua_State *L, FILE *stream, int first, int count)
+{
+    for (int i = first; i < first + count; i++) {
+        if (lua_type(L, i) != LUA_TNUMBER)
+            luaL_checkstring(L, i);
+    }
+    int error = 0;
+    bool is_standard = stream == stdout || stream == stderr;
+    if (is_standard)
+        pthread_mutex_lock(&output);
+    flockfile(stream);
+    for (int i = first; i < first + count; i++) {
+        bool is_written;
+        if (lua_isinteger(L, i)) {
+            is_written = fprintf(stream, LUA_INTEGER_FMT, (LUAI_UACINT) lua_tointeger(L, i)) > 0;
+        } else if (lua_type(L, i) == LUA_TNUMBER) {
+            is_written = fprintf(stream, LUA_NUMBER_FMT, (LUAI_UACNUMBER) lua_tonumber(L, i)) > 0;
+        } else {
+            size_t length;
+            const char *text = lua_tolstring(L, i, &length);
+            is_written = fwrite(text, 1, length, stream) == length;
+        }
+        if (!is_written && error == 0)
+            error = errno;
+    }
+    funlockfile(stream);
+    if (is_standard)
+        pthread_mutex_unlock(&output);
+    errno = error;
+    return error == 0 ? 1 : luaL_fileresult(L, 0, NULL);
+}
+
+static int
+file_write(lua_State *L)
+{
+    luaL_Stream *file = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    if (file->closef == NULL)
+        return luaL_error(L, "attempt to use a closed file");
+    int count = lua_gettop(L) - 1;
+    lua_pushvalue(L, 1);
+    return write_all(L, file->f, 2, count);
+}
+
+static int
+io_write(lua_State *L)
+{
+    int count = lua_gettop(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, "_IO_output");
+    luaL_Stream *file = luaL_testudata(L, -1, LUA_FILEHANDLE);
+    if (file == NULL || file->closef == NULL)
+        return luaL_error(L, "default output file is closed");
+    return write_all(L, file->f, 1, count);
+}
+
+/* Pushes the table of the file's methods. */
+static void
+push_file_methods(lua_State *L)
+{
+    luaL_getmetatable(L, LUA_FILEHANDLE);
+    if (lua_istable(L, -1))
+        lua_getfield(L, -1, "__index");
+    else
+        lua_pushnil(L);
+    lua_remove(L, -2);
+}
+
+/* Lua's own functions, which are the same in every state. */
+static struct {
+    lua_CFunction print, io_write, file_write;
+} originals;
+
+static void
+find_originals(lua_State *L)
+{
+    lua_getglobal(L, "print");
+    originals.print = lua_tocfunction(L, -1);
+    lua_getglobal(L, LUA_IOLIBNAME);
+    lua_getfield(L, -1, "write");
+    originals.io_write = lua_tocfunction(L, -1);
+    push_file_methods(L);
+    lua_getfield(L, -1, "write");
+    originals.file_write = lua_tocfunction(L, -1);
+    lua_pop(L, 5);
+}
+
+/* The field of the table on top becomes `ours` if it is Lua's own. */
+static void
+replace(lua_State *L, const char *field, lua_CFunction own, lua_CFunction ours)
+{
+    if (lua_istable(L, -1) && own != NULL) {
+        lua_getfield(L, -1, field);
+        bool is_own = lua_tocfunction(L, -1) == own;
+        lua_pop(L, 1);
+        if (is_own) {
+            lua_pushcfunction(L, ours);
+            lua_setfield(L, -2, field);
+        }
+    }
+    lua_pop(L, 1);
+}
+
+static void
+find_originals_once(void)
+{
+    lua_State *L = luaL_newstate();
+    if (L == NULL)
+        return;
+    luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
+    luaL_requiref(L, LUA_IOLIBNAME, luaopen_io, 1);
+    find_originals(L);
+    lua_close(L);
+}
+
+void
+luampB_open_output(lua_State *L)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_originals_once);
+    lua_pushglobaltable(L);
+    replace(L, "print", originals.print, print);
+    lua_getglobal(L, LUA_IOLIBNAME);
+    replace(L, "write", originals.io_write, io_write);
+    push_file_methods(L);
+    replace(L, "write", originals.file_write, file_write);
+}
+
+/*
+ * Forks, and the end.
+ */
+
+void
+luampB_hold_output(void)
+{
+    static char buffer[LINE_MAX_BUFFERED];
+    pthread_mutex_lock(&output);
+    if (luampB_threads_live()) {
+        fflush(stdout);
+        fflush(stderr);
+    } else {
+        fflush(NULL);
+    }
+    if (!is_line_buffered)
+        setvbuf(stdout, buffer, _IOLBF, sizeof buffer);
+    is_line_buffered = true;
+}
+
+void
+luampB_release_output(void)
+{
+    pthread_mutex_unlock(&output);
+}
+
+/* Its stdin is empty, and what the parent had read ahead is not its own. */
+void
+luampB_output_in_child(void)
+{
+    output = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
+    __fpurge(stdin);
+    clearerr(stdin);
+}
+
+bool
+luampB_flush_output(const char *name)
+{
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    int error = errno;
+    if (luampB_threads_live())
+        fcloseall(); /* writes all streams out, and waits for no lock of theirs */
+    else
+        fflush(NULL);
+    if (failed)
+        dprintf(STDERR_FILENO, "%s: cannot write to standard output: %s\n", name, strerror(error));
+    return !failed;
+}
