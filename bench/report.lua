@@ -30,6 +30,7 @@ the one that `program` says; `floor` and `floor_arguments` are for a floor that 
 local figures = {
     {"start", "interpreter: start and end", "µs", {100, 100, 30}, commands = true},
     {"process", "process: start and join", "µs", {400, 1000, 200}},
+    {"thread", "thread: start and join", "µs", {1000, 2000, 4000}},
     {"lua_calls", "two calls of an empty Lua method", "ns", {5000000},
         floor = false, python = false},
     {"c_calls", "two calls of an empty C method", "ns", {5000000},

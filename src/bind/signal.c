@@ -34,7 +34,7 @@ static struct {
     const void *_Atomic registry; /* of the state that handles signals, or NULL */
     _Atomic pid_t thread;         /* in which it runs */
     volatile sig_atomic_t pending[SIGNALS];
-    volatile sig_atomic_t interrupted; /* Ctrl-C has raised an error */
+    _Atomic bool interrupted; /* Ctrl-C has raised an error */
 } signals;
 
 /*
@@ -96,7 +96,7 @@ luampB_handle_signals(lua_State *L)
 int
 luampB_interrupt(lua_State *L)
 {
-    signals.interrupted = 1;
+    signals.interrupted = true;
     lua_pushliteral(L, "interrupted!");
     return lua_error(L);
 }
@@ -336,7 +336,7 @@ void
 luampB_signals_in_child(lua_State *L)
 {
     memset((void *) signals.pending, 0, sizeof signals.pending);
-    signals.interrupted = 0;
+    signals.interrupted = false;
     luampB_interrupts_in_child();
     const void *registry = signals.registry;
     bool is_ours = registry == NULL || lua_topointer(L, LUA_REGISTRYINDEX) == registry;

@@ -34,6 +34,8 @@
 #include <unistd.h>
 
 #define NUDGE (SIGRTMAX - 3)
+#define SOMEBODY_WAITS 1u /* of a thread's end */
+#define HAS_ENDED 2u
 #define LOOK_AGAIN (50 * AMP_MILLISECOND) /* a nudge may fall between two reads: then it is given again */
 
 static const char handle_key;  /* registry: metatable of handles */
@@ -61,11 +63,10 @@ struct thread {
     pid_t root_tid;        /* in which that state runs */
 
     _Atomic bool is_ordered; /* to end */
-    _Atomic bool has_ended;  /* its own code has; `failure` is settled */
-    char *failure;         /* what it ended by, or NULL */
+    amp_word end;          /* 2 once it has ended and is no member any more; 1: somebody waits */
+    char *failure;         /* what it ended by, or NULL; settled by then */
 
     /* How it begins. */
-    sigset_t process_mask;
     bool has_short_names;
     char *path, *cpath;
     struct parcel classes; /* what it must know before it can decode the next */
@@ -81,6 +82,7 @@ static _Atomic lua_Integer threads_named;
 /* An order of a thread's that the process end: the status, and 1 << 32. */
 static _Atomic int64_t exit_order;
 #define EXIT_ORDERED (INT64_C(1) << 32)
+static _Atomic bool is_ending; /* the process is: an order changes no more than the status */
 
 static __thread struct thread *this_thread; /* NULL: a main thread, or one of the program's own */
 
@@ -137,10 +139,28 @@ drop(struct thread *thread)
     free(thread);
 }
 
+/* Has it not ended? Whether its member lives is asked, too, because a C library that it calls may
+   end it. */
 static bool
 lives(const struct thread *thread)
 {
-    return amp_member_lives(thread->member, thread->generation);
+    return thread->end != HAS_ENDED && amp_member_lives(thread->member, thread->generation);
+}
+
+/* Waits for the end of a thread of this process: 0, -ETIMEDOUT, -EINTR. Not by the life of the
+   member, which is over before its burial is: so the thread is at rest when this returns. */
+static int
+await_end(struct thread *thread, amp_time deadline)
+{
+    struct amp_what what = {.kind = AMP_JOINING, .cell = thread->member};
+    for (;;) {
+        uint32_t end = atomic_load_explicit(&thread->end, memory_order_acquire);
+        if (end == HAS_ENDED || !lives(thread))
+            return 0;
+        int result = amp_wait(&thread->end, end, SOMEBODY_WAITS, deadline, &what);
+        if (result < 0)
+            return result;
+    }
 }
 
 /* One that lives and has this root, counted once more; NULL: none. `daemons`: those too. */
@@ -189,9 +209,12 @@ nudge(pid_t tid)
         syscall(SYS_tgkill, getpid(), tid, NUDGE);
 }
 
+static sigset_t process_mask; /* of the thread that started the first one */
+
 static void
-handle_nudges(void)
+begin_threads(void)
 {
+    pthread_sigmask(SIG_SETMASK, NULL, &process_mask);
     struct sigaction action = {.sa_handler = nudged}; /* no SA_RESTART: a read ends */
     sigemptyset(&action.sa_mask);
     sigaction(NUDGE, &action, NULL);
@@ -214,7 +237,7 @@ luampB_obey_orders(lua_State *L)
 {
     if (this_thread == NULL) {
         int64_t order = exit_order;
-        if (order & EXIT_ORDERED && luampB_is_interruptible(L)) {
+        if ((order & EXIT_ORDERED) && !is_ending && luampB_is_interruptible(L)) {
             exit_order = order & ~EXIT_ORDERED; /* obeyed once; the status stays */
             luampB_exit_process(L, (int32_t) order);
         }
@@ -249,6 +272,7 @@ luampB_ordered_status(lua_State *L)
     if (order & EXIT_ORDERED)
         lua_pushinteger(L, (int32_t) order);
     exit_order = order & ~EXIT_ORDERED;
+    is_ending = false;
     return 1;
 }
 
@@ -381,7 +405,7 @@ thread_main(void *argument)
 {
     struct thread *thread = this_thread = argument;
     amp_thread_enter();
-    amp_self.process_mask = &thread->process_mask;
+    amp_self.process_mask = &process_mask;
     if (amp_member_enter(thread->member, thread->generation) == 0) {
         thread->tid = (pid_t) amp_self.tid;
         lua_State *L = luaL_newstate();
@@ -396,9 +420,10 @@ thread_main(void *argument)
         if (L)
             lua_close(L);
         see_begun();
-        thread->has_ended = true;
         amp_member_leave(0);
     }
+    if (atomic_exchange(&thread->end, HAS_ENDED) == SOMEBODY_WAITS)
+        amp_futex.wake(&thread->end, AMP_WAKE_ALL);
     this_thread = NULL;
     drop(thread);
     return NULL;
@@ -557,12 +582,10 @@ inherit(lua_State *L, struct thread *thread)
     if (this_thread) {
         thread->root = this_thread->root;
         thread->root_tid = this_thread->root_tid;
-        thread->process_mask = this_thread->process_mask;
     } else {
         luampB_interruptible(L); /* a thread may order the end of the process */
         thread->root = lua_topointer(L, LUA_REGISTRYINDEX);
         thread->root_tid = (pid_t) amp_self.tid;
-        pthread_sigmask(SIG_SETMASK, NULL, &thread->process_mask);
     }
 }
 
@@ -589,22 +612,21 @@ static int
 begin(struct thread *thread)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, handle_nudges);
+    pthread_once(&once, begin_threads);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigset_t all, old;
-    sigfillset(&all);
-    sigdelset(&all, NUDGE);
+    sigset_t others;
+    sigfillset(&others);
+    sigdelset(&others, NUDGE);
+    pthread_attr_setsigmask_np(&attributes, &others);
     pthread_mutex_lock(&threads_mutex);
     thread->refs++;
     thread->next = threads;
     threads = thread;
     pthread_mutex_unlock(&threads_mutex);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_t id;
     int failure = pthread_create(&id, &attributes, thread_main, thread);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attributes);
     return -failure;
 }
@@ -674,7 +696,10 @@ native_join(lua_State *L)
     struct handle *handle = check_handle(L, 1);
     amp_time deadline = luampB_timeout(L, 2);
     int result;
-    LUAMPB_BLOCKING(L, result, amp_member_join(handle->member, handle->generation, deadline));
+    LUAMPB_BLOCKING(L, result,
+                    handle->thread
+                        ? await_end(handle->thread, deadline)
+                        : amp_member_join(handle->member, handle->generation, deadline));
     if (result < 0 && result != -ETIMEDOUT)
         return luampB_raise(L, "wait for a thread", result);
     lua_pushboolean(L, result == 0);
@@ -687,7 +712,8 @@ native_state(lua_State *L)
 {
     struct handle *handle = check_handle(L, 1);
     struct thread *thread = handle->thread;
-    lua_pushboolean(L, amp_member_lives(handle->member, handle->generation));
+    bool is_alive = amp_member_lives(handle->member, handle->generation);
+    lua_pushboolean(L, is_alive);
     if (thread == NULL)
         return 1;
     lua_pushinteger(L, thread->ident);
@@ -696,7 +722,7 @@ native_state(lua_State *L)
         lua_pop(L, 1);
         lua_pushnil(L);
     }
-    if (!thread->has_ended || thread->failure == NULL)
+    if (is_alive || thread->failure == NULL)
         return 3;
     lua_pushstring(L, thread->failure);
     return 4;
@@ -761,12 +787,13 @@ int
 luampB_join_threads(lua_State *L)
 {
     struct thread *thread;
+    is_ending = true;
     while ((thread = find_living(lua_topointer(L, LUA_REGISTRYINDEX), false)) != NULL) {
-        uint32_t member = thread->member, generation = thread->generation;
-        drop(thread); /* what runs in the wait may raise */
-        int result;
-        LUAMPB_BLOCKING(L, result, amp_member_join(member, generation, AMP_FOREVER));
-        if (result < 0)
+        int result = await_end(thread, AMP_FOREVER);
+        drop(thread); /* handlers may raise */
+        if (result == -EINTR)
+            luampB_run_handlers(L);
+        else if (result < 0)
             return luampB_raise(L, "wait for a thread", result);
     }
     return 0;
@@ -778,7 +805,6 @@ luampB_stop_threads(lua_State *L)
     amp_time deadline = luampB_timeout(L, 1);
     struct thread *thread;
     while ((thread = find_living(lua_topointer(L, LUA_REGISTRYINDEX), true)) != NULL) {
-        uint32_t member = thread->member, generation = thread->generation;
         pthread_mutex_lock(&threads_mutex);
         for (struct thread *t = threads; t != NULL; t = t->next) {
             if (t->root == thread->root && lives(t)) {
@@ -787,15 +813,14 @@ luampB_stop_threads(lua_State *L)
             }
         }
         pthread_mutex_unlock(&threads_mutex);
+        amp_time now = amp_now(), again = now + LOOK_AGAIN;
+        int result = await_end(thread, again < deadline ? again : deadline);
         drop(thread);
-        amp_time now = amp_now();
         if (now >= deadline)
             break; /* it is in some call that cannot be ended; the end of the process ends it */
-        amp_time again = now + LOOK_AGAIN;
-        int result;
-        LUAMPB_BLOCKING(L, result,
-                        amp_member_join(member, generation, again < deadline ? again : deadline));
-        if (result < 0 && result != -ETIMEDOUT)
+        if (result == -EINTR)
+            luampB_run_handlers(L);
+        else if (result < 0 && result != -ETIMEDOUT)
             return luampB_raise(L, "wait for a thread", result);
     }
     return 0;
@@ -811,6 +836,7 @@ luampB_threads_in_child(lua_State *L)
     threads_named = 0;
     last_ident = 1;
     exit_order = 0;
+    is_ending = false;
 }
 
 /*

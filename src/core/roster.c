@@ -244,7 +244,10 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
             h->h_members_rover = index; /* a guess, not under its lock */
         if (index + 1 == amp_members_top())
             lower_top();
-        amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL); /* the kernel woke one who joins */
+        /* The kernel, or the release, has woken one who joins. Nobody sets the flag on a life that
+           is over. */
+        if (atomic_load(&m->m_life.l_word) & FUTEX_WAITERS)
+            amp_futex.wake(&m->m_life.l_word, AMP_WAKE_ALL);
     }
     amp_lock_leave(&h->h_recovery_lock);
 }
