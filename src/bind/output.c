@@ -121,72 +121,69 @@ io_write(lua_State *L)
 static void
 push_file_methods(lua_State *L)
 {
-    luaL_getmetatable(L, LUA_FILEHANDLE);
-    if (lua_istable(L, -1))
+    if (luaL_getmetatable(L, LUA_FILEHANDLE) == LUA_TTABLE)
         lua_getfield(L, -1, "__index");
     else
         lua_pushnil(L);
     lua_remove(L, -2);
 }
 
-/* Lua's own functions, which are the same in every state. */
-static struct {
-    lua_CFunction print, io_write, file_write;
-} originals;
+/* The three functions, ours and Lua's own: those are the same in every state. */
+static struct replaced {
+    const char *field;
+    lua_CFunction own, ours;
+} replaced[] = {
+    {"print", NULL, print}, {"write", NULL, io_write}, {"write", NULL, file_write},
+};
 
+/* Pushes the table that the function is a field of. */
 static void
-find_originals(lua_State *L)
+push_place(lua_State *L, const struct replaced *function)
 {
-    lua_getglobal(L, "print");
-    originals.print = lua_tocfunction(L, -1);
-    lua_getglobal(L, LUA_IOLIBNAME);
-    lua_getfield(L, -1, "write");
-    originals.io_write = lua_tocfunction(L, -1);
-    push_file_methods(L);
-    lua_getfield(L, -1, "write");
-    originals.file_write = lua_tocfunction(L, -1);
-    lua_pop(L, 5);
-}
-
-/* The field of the table on top becomes `ours` if it is Lua's own. */
-static void
-replace(lua_State *L, const char *field, lua_CFunction own, lua_CFunction ours)
-{
-    if (lua_istable(L, -1) && own != NULL) {
-        lua_getfield(L, -1, field);
-        bool is_own = lua_tocfunction(L, -1) == own;
-        lua_pop(L, 1);
-        if (is_own) {
-            lua_pushcfunction(L, ours);
-            lua_setfield(L, -2, field);
-        }
-    }
-    lua_pop(L, 1);
+    if (function->ours == print)
+        lua_pushglobaltable(L);
+    else if (function->ours == io_write)
+        lua_getglobal(L, LUA_IOLIBNAME);
+    else
+        push_file_methods(L);
 }
 
 static void
-find_originals_once(void)
+find_own(void)
 {
     lua_State *L = luaL_newstate();
     if (L == NULL)
         return;
     luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
     luaL_requiref(L, LUA_IOLIBNAME, luaopen_io, 1);
-    find_originals(L);
+    for (size_t i = 0; i < sizeof replaced / sizeof *replaced; i++) {
+        push_place(L, &replaced[i]);
+        lua_getfield(L, -1, replaced[i].field);
+        replaced[i].own = lua_tocfunction(L, -1);
+    }
     lua_close(L);
 }
 
 void
-luampB_open_output(lua_State *L)
+luampB_open_output(lua_State *L, bool is_new)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, find_originals_once);
-    lua_pushglobaltable(L);
-    replace(L, "print", originals.print, print);
-    lua_getglobal(L, LUA_IOLIBNAME);
-    replace(L, "write", originals.io_write, io_write);
-    push_file_methods(L);
-    replace(L, "write", originals.file_write, file_write);
+    if (!is_new)
+        pthread_once(&once, find_own);
+    for (size_t i = 0; i < sizeof replaced / sizeof *replaced; i++) {
+        push_place(L, &replaced[i]);
+        bool is_own = is_new;
+        if (!is_new && lua_istable(L, -1)) {
+            lua_getfield(L, -1, replaced[i].field);
+            is_own = replaced[i].own != NULL && lua_tocfunction(L, -1) == replaced[i].own;
+            lua_pop(L, 1);
+        }
+        if (is_own) {
+            lua_pushcfunction(L, replaced[i].ours);
+            lua_setfield(L, -2, replaced[i].field);
+        }
+        lua_pop(L, 1);
+    }
 }
 
 /*

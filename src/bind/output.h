@@ -8,9 +8,9 @@
 
 #include <stdbool.h>
 
-/* Puts luamp's `print`, `io.write` and `file:write` in the place of Lua's own, where they still are
-   Lua's own. */
-void luampB_open_output(lua_State *L);
+/* Puts luamp's `print`, `io.write` and `file:write` in the place of Lua's own. Where the state is not
+   new, only if they still are Lua's own. */
+void luampB_open_output(lua_State *L, bool is_new);
 
 /* Before a fork, and after it in the parent: between the two no thread writes, and nothing that was
    written is left in a buffer for both to write. */

@@ -756,7 +756,7 @@ luampB_main_process(lua_State *L)
     is_host = true;
     luampB_handle_interrupt(L);
     luampB_replace_exit(L);
-    luampB_open_output(L);
+    luampB_open_output(L, true);
 }
 
 bool

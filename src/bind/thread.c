@@ -14,8 +14,10 @@
  * until no pcall is left to catch it; so closable variables in C, such as locks, are closed. A
  * thread has all other signals blocked: they are the main thread's.
  *
- * Death: a thread does not die alone but by ending; what it still holds then, the kernel and its
- * burial give back, as with a process.
+ * Death: a thread ends as a process dies, with its life in hand: the kernel marks that when the
+ * thread is gone, and wakes who waits for it. What it still held is given back by its burial. (To
+ * let go of the life before would wake a joiner while the thread has still to finish: one more
+ * sleep for either.)
  */
 #include "thread.h"
 
@@ -34,8 +36,6 @@
 #include <unistd.h>
 
 #define NUDGE (SIGRTMAX - 3)
-#define SOMEBODY_WAITS 1u /* of a thread's end */
-#define HAS_ENDED 2u
 #define LOOK_AGAIN (50 * AMP_MILLISECOND) /* a nudge may fall between two reads: then it is given again */
 
 static const char handle_key;  /* registry: metatable of handles */
@@ -63,8 +63,7 @@ struct thread {
     pid_t root_tid;        /* in which that state runs */
 
     _Atomic bool is_ordered; /* to end */
-    amp_word end;          /* 2 once it has ended and is no member any more; 1: somebody waits */
-    char *failure;         /* what it ended by, or NULL; settled by then */
+    char *failure;         /* what it ended by, or NULL; settled when its life is over */
 
     /* How it begins. */
     bool has_short_names;
@@ -139,28 +138,10 @@ drop(struct thread *thread)
     free(thread);
 }
 
-/* Has it not ended? Whether its member lives is asked, too, because a C library that it calls may
-   end it. */
 static bool
 lives(const struct thread *thread)
 {
-    return thread->end != HAS_ENDED && amp_member_lives(thread->member, thread->generation);
-}
-
-/* Waits for the end of a thread of this process: 0, -ETIMEDOUT, -EINTR. Not by the life of the
-   member, which is over before its burial is: so the thread is at rest when this returns. */
-static int
-await_end(struct thread *thread, amp_time deadline)
-{
-    struct amp_what what = {.kind = AMP_JOINING, .cell = thread->member};
-    for (;;) {
-        uint32_t end = atomic_load_explicit(&thread->end, memory_order_acquire);
-        if (end == HAS_ENDED || !lives(thread))
-            return 0;
-        int result = amp_wait(&thread->end, end, SOMEBODY_WAITS, deadline, &what);
-        if (result < 0)
-            return result;
-    }
+    return amp_member_lives(thread->member, thread->generation);
 }
 
 /* One that lives and has this root, counted once more; NULL: none. `daemons`: those too. */
@@ -323,7 +304,7 @@ open_state(lua_State *L, const struct thread *thread)
     set_package_field(L, "path", thread->path);
     set_package_field(L, "cpath", thread->cpath);
     luampB_replace_exit(L);
-    luampB_open_output(L);
+    luampB_open_output(L, true);
     luampB_interruptible(L);
     lua_gc(L, LUA_GCRESTART);
     if (luampB_is_host())
@@ -420,10 +401,8 @@ thread_main(void *argument)
         if (L)
             lua_close(L);
         see_begun();
-        amp_member_leave(0);
+        amp_member_end();
     }
-    if (atomic_exchange(&thread->end, HAS_ENDED) == SOMEBODY_WAITS)
-        amp_futex.wake(&thread->end, AMP_WAKE_ALL);
     this_thread = NULL;
     drop(thread);
     return NULL;
@@ -696,10 +675,7 @@ native_join(lua_State *L)
     struct handle *handle = check_handle(L, 1);
     amp_time deadline = luampB_timeout(L, 2);
     int result;
-    LUAMPB_BLOCKING(L, result,
-                    handle->thread
-                        ? await_end(handle->thread, deadline)
-                        : amp_member_join(handle->member, handle->generation, deadline));
+    LUAMPB_BLOCKING(L, result, amp_member_join(handle->member, handle->generation, deadline));
     if (result < 0 && result != -ETIMEDOUT)
         return luampB_raise(L, "wait for a thread", result);
     lua_pushboolean(L, result == 0);
@@ -789,7 +765,7 @@ luampB_join_threads(lua_State *L)
     struct thread *thread;
     is_ending = true;
     while ((thread = find_living(lua_topointer(L, LUA_REGISTRYINDEX), false)) != NULL) {
-        int result = await_end(thread, AMP_FOREVER);
+        int result = amp_member_join(thread->member, thread->generation, AMP_FOREVER);
         drop(thread); /* handlers may raise */
         if (result == -EINTR)
             luampB_run_handlers(L);
@@ -814,7 +790,8 @@ luampB_stop_threads(lua_State *L)
         }
         pthread_mutex_unlock(&threads_mutex);
         amp_time now = amp_now(), again = now + LOOK_AGAIN;
-        int result = await_end(thread, again < deadline ? again : deadline);
+        int result = amp_member_join(thread->member, thread->generation,
+                                     again < deadline ? again : deadline);
         drop(thread);
         if (now >= deadline)
             break; /* it is in some call that cannot be ended; the end of the process ends it */
@@ -965,7 +942,7 @@ luampB_open_thread(lua_State *L)
     lua_setfield(L, -2, "__name");
     lua_rawsetp(L, LUA_REGISTRYINDEX, &handle_key);
     luampO_define(L, &local_class);
-    luampB_open_output(L);
+    luampB_open_output(L, false);
     luaL_newlib(L, natives);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &natives_key);

@@ -140,6 +140,17 @@ amp_member_leave(int status)
     amp_member_bury(index, generation, false);
 }
 
+void
+amp_member_end(void)
+{
+    if (amp_self.member == AMP_NOBODY)
+        return;
+    amp_self.waiting = NULL;
+    /* What it wrote comes before its death, which is the kernel's write: pairs with
+       amp_member_lives(). */
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* Nobody holds the life lock. */
 static bool
 life_is_over(const struct amp_member *m)
@@ -161,7 +172,7 @@ int
 amp_member_join(uint32_t index, uint32_t generation, amp_time deadline)
 {
     struct amp_member *m = amp_member_at(index);
-    struct amp_what what = {.kind = 0};
+    struct amp_what what = {.kind = 0, .since = amp_now()}; /* no spinning: a life is long */
     while (amp_member_lives(index, generation)) {
         uint32_t word = atomic_load_explicit(&m->m_life.l_word, memory_order_acquire);
         if ((word & FUTEX_TID_MASK) == 0 && amp_member_phase(m) == AMP_LIVE)

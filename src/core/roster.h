@@ -115,6 +115,10 @@ int amp_member_begin(const char *name);
 /* The calling thread is a member no more. `status` is left in its slot. */
 void amp_member_leave(int status);
 
+/* The calling thread is about to end, and its life with it: the kernel tells. It does nothing more
+   with objects. Who joins it, or sweeps, buries it. */
+void amp_member_end(void);
+
 /* True when the slot is of this generation and its member lives (or is being born). */
 bool amp_member_lives(uint32_t index, uint32_t generation);
 
