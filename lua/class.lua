@@ -53,6 +53,13 @@ local function make(name, family, super)
   return setmetatable(made, {__index = super, __call = construct, __tostring = class_tostring})
 end
 
+-- A class that extends another, known to the codec by this name.
+function class.extend(self, sub, name)
+  local extended = make(sub, families[self], self)
+  pcall(register, name, extended) -- of two with one name, the first
+  return extended
+end
+
 -- The first class of a family: {noun =, field =, computed =, settable =, describe =, begin =}.
 -- begin() gives the state of a new object.
 function class.new(name, family)
@@ -61,9 +68,7 @@ function class.new(name, family)
     if type(sub) ~= "string" then
       error("extend takes the name of the new class", 2)
     end
-    local extended = make(sub, family, self)
-    pcall(register, family.noun .. "." .. sub, extended) -- of two with one name, the first
-    return extended
+    return class.extend(self, sub, family.noun .. "." .. sub)
   end
   register(family.noun .. "." .. name, made)
   return made

@@ -134,45 +134,48 @@ local function introduce(name, headers, fields, known)
   local metatable = native.class(name)
   local own = class.own_fields(metatable)
   local header = {name = name}
-  if own then
-    header.field = metatable.super and "super" or "base"
-    header.short = metatable.__name
-    if metatable.super then
-      header.super = class.name_of(metatable.super)
-      introduce(header.super, headers, fields, known)
-    else
-      own = {} -- a class of luamp's own, which is there
-    end
-  else
+  if own == nil then
     own = {}
     for key, value in next, metatable do own[key] = value end
+  elseif metatable.super then
+    header.super = class.name_of(metatable.super)
+    if header.super == nil then
+      error(("class '%s' extends a class '%s' whose name another had before; rename one"):format(
+              metatable.__name, metatable.super.__name), 3)
+    end
+    header.short = metatable.__name
+    introduce(header.super, headers, fields, known)
+  else
+    return -- Process or Thread, which are there
   end
   headers[#headers + 1] = header
   fields[#fields + 1] = own
 end
 
--- In the new state: the classes, empty as yet.
-local function meet_classes(headers)
+-- In the new state: the classes that it does not have already, empty as yet.
+local met
+function native.meet_classes(headers)
+  met = {}
   for i, header in ipairs(headers) do
-    if header.field == "super" then
-      headers[i] = native.class(header.super):extend(header.short)
-    elseif header.field == nil then
-      headers[i] = {}
-      class.register(header.name, headers[i])
+    if native.class(header.name) then
+      met[i] = false
+    elseif header.super then
+      met[i] = class.extend(native.class(header.super), header.short, header.name)
     else
-      headers[i] = native.class(header.name)
+      met[i] = {}
+      class.register(header.name, met[i])
     end
   end
-  native.met = headers
 end
-native.meet_classes = meet_classes
 
 -- And then: what is in them, and what is to be done.
 function native.run(fields, what, args, kwargs)
   for i, own in ipairs(fields) do
-    for key, value in next, own do rawset(native.met[i], key, value) end
+    if met[i] then
+      for key, value in next, own do rawset(met[i], key, value) end
+    end
   end
-  native.met = nil
+  met = nil
   if type(what) == "table" then
     what._thread.handle = native.this()
     current = what
@@ -249,7 +252,7 @@ end
 
 -- Timer -------------------------------------------------------------------------------------------
 
-local Timer = Thread:extend("Timer")
+local Timer = class.extend(Thread, "Timer", "luamp.Timer")
 
 local function wait_and_call(cancelled, seconds, f, args)
   if not cancelled:wait(seconds) then
