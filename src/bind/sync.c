@@ -850,10 +850,9 @@ barrier_wait(lua_State *L)
         deadline = amp_deadline(cell->b_timeout);
     struct amp_what what = what_for(object);
     struct amp_ticket *ticket;
-    uint32_t index;
     int result;
     luaL_checkstack(L, 6, NULL);
-    LUAMPB_BLOCKING(L, result, amp_barrier_arrive(cell, deadline, &what, &ticket, &index));
+    LUAMPB_BLOCKING(L, result, amp_barrier_arrive(cell, deadline, &what, &ticket));
     if (result == -EPIPE)
         return broken(L);
     if (result == -ETIMEDOUT)
@@ -881,7 +880,7 @@ barrier_wait(lua_State *L)
         return luampB_give_up(L, "timeout");
     if (result < 0)
         return luampB_raise(L, "wait at a barrier", result);
-    lua_pushinteger(L, index);
+    lua_pushinteger(L, ticket->t_place);
     return 1;
 }
 

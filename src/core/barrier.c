@@ -82,7 +82,7 @@ give_back(struct amp_ticket *ticket)
 
 int
 amp_barrier_arrive(struct amp_cell *barrier, amp_time deadline, struct amp_what *what,
-                   struct amp_ticket **arrived, uint32_t *index)
+                   struct amp_ticket **arrived)
 {
     struct amp_ticket *ticket = amp_ticket_free();
     if (ticket == NULL)
@@ -96,9 +96,10 @@ amp_barrier_arrive(struct amp_cell *barrier, amp_time deadline, struct amp_what 
         }
         if (barrier->b_arrived < barrier->b_parties) {
             ticket->t_number = amp_count(word);
+            ticket->t_place = barrier->b_arrived + 1;
             atomic_store_explicit(&ticket->t_word, AMP_TICKET_WAITING, memory_order_relaxed);
             atomic_store_explicit(&ticket->t_cell, amp_cell_index(barrier), memory_order_release);
-            *index = ++barrier->b_arrived;
+            barrier->b_arrived++;
             bool last = barrier->b_arrived == barrier->b_parties;
             if (last)
                 barrier->b_runner = amp_self.member;
@@ -162,12 +163,29 @@ amp_barrier_sleep(struct amp_cell *barrier, struct amp_ticket *ticket, amp_time 
     return broken ? -EPIPE : 0;
 }
 
+struct vacancy {
+    struct amp_cell *barrier;
+    uint32_t place;
+};
+
+static void
+move_last_up(struct amp_ticket *ticket, void *argument)
+{
+    const struct vacancy *vacancy = argument;
+    if (ticket->t_number == round_of(vacancy->barrier) &&
+        ticket->t_place == vacancy->barrier->b_arrived)
+        ticket->t_place = vacancy->place;
+}
+
 void
 amp_barrier_withdraw(struct amp_cell *barrier, struct amp_ticket *ticket)
 {
     enter(barrier);
-    if (round_of(barrier) == ticket->t_number && barrier->b_runner == AMP_NOBODY)
+    if (round_of(barrier) == ticket->t_number && barrier->b_runner == AMP_NOBODY) {
+        struct vacancy vacancy = {barrier, ticket->t_place};
+        amp_tickets_each(amp_cell_index(barrier), move_last_up, &vacancy);
         barrier->b_arrived--;
+    }
     give_back(ticket);
     leave(barrier);
 }

@@ -8,7 +8,10 @@
  * wakes them. It stays broken until reset.
  *
  * The tickets are the truth. `b_arrived` is derived from them, and so derived again when the
- * owner of the barrier's lock died; a break that was begun is finished then.
+ * owner of the barrier's lock died; a break that was begun is finished then. The places of those
+ * who wait are 1 ... b_arrived: who withdraws leaves its own to the one with the last. Should it
+ * die in the middle of that, two have one place, but its own ticket is still there, and its burial
+ * breaks the round.
  *
  * The last party may run an action before it opens the round: meanwhile it is the round's runner,
  * and a party that comes now waits for the next round.
@@ -22,11 +25,11 @@
 
 void amp_barrier_init(struct amp_cell *barrier, uint32_t parties);
 
-/* Arrives. 0, or AMP_BARRIER_LAST: the caller opens the round, by amp_barrier_open. *index is 1
-   ... parties. -EPIPE: broken. -EAGAIN: as amp_condition_enlist. -ETIMEDOUT, -EINTR: while the
+/* Arrives. 0, or AMP_BARRIER_LAST: the caller opens the round, by amp_barrier_open. When the round
+   is open, t_place of the ticket is the party's place, 1 ... parties. -EPIPE: broken. -EAGAIN: as amp_condition_enlist. -ETIMEDOUT, -EINTR: while the
    round before was not open yet. */
 int amp_barrier_arrive(struct amp_cell *barrier, amp_time deadline, struct amp_what *what,
-                       struct amp_ticket **ticket, uint32_t *index);
+                       struct amp_ticket **ticket);
 
 /* The last party's: 0; -EPIPE when the barrier was broken meanwhile. The ticket is given back. */
 int amp_barrier_open(struct amp_cell *barrier, struct amp_ticket *ticket);
@@ -37,7 +40,7 @@ int amp_barrier_open(struct amp_cell *barrier, struct amp_ticket *ticket);
 int amp_barrier_sleep(struct amp_cell *barrier, struct amp_ticket *ticket, amp_time deadline,
                       struct amp_what *what);
 
-/* Undoes the arrival, if the round is not full. */
+/* Undoes the arrival, if the round is not full: another may get its place. */
 void amp_barrier_withdraw(struct amp_cell *barrier, struct amp_ticket *ticket);
 
 void amp_barrier_abort(struct amp_cell *barrier);

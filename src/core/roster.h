@@ -45,7 +45,7 @@ struct amp_ticket {
     amp_word t_word;          /* enum amp_ticket_state */
     _Atomic uint32_t t_cell;  /* the condition or barrier; 0: ticket not in use */
     uint32_t t_number;        /* a condition: order of arrival. A barrier: its round */
-    uint32_t t_spare;
+    uint32_t t_place;         /* a barrier: the party's number in the round */
 };
 
 enum amp_ticket_state {

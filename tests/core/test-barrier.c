@@ -36,8 +36,7 @@ wait_at(struct amp_cell *cell, amp_time deadline, void (*action)(void))
 {
     struct amp_what what = {.kind = AMP_BARRIER, .cell = amp_cell_index(cell)};
     struct amp_ticket *ticket;
-    uint32_t index = 0;
-    int result = amp_barrier_arrive(cell, deadline, &what, &ticket, &index);
+    int result = amp_barrier_arrive(cell, deadline, &what, &ticket);
     if (result < 0)
         return result;
     if (result == AMP_BARRIER_LAST) {
@@ -47,7 +46,7 @@ wait_at(struct amp_cell *cell, amp_time deadline, void (*action)(void))
     } else {
         result = amp_barrier_sleep(cell, ticket, deadline, &what);
     }
-    return result < 0 ? result : (int) index;
+    return result < 0 ? result : (int) ticket->t_place;
 }
 
 static amp_time
@@ -82,47 +81,60 @@ test_alone(void)
 
     struct amp_what what = {.kind = AMP_BARRIER};
     struct amp_ticket *ticket, *other;
-    uint32_t index;
-    is(amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket, &index), 0, "a party arrives");
+    is(amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket), 0, "a party arrives");
     is(amp_barrier_waiting(b), 1, "and is counted");
     amp_barrier_withdraw(b, ticket);
     is(amp_barrier_waiting(b), 0, "it withdraws");
-    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket, &index);
-    is(index, 1, "and arrives again, as the first");
-    is(amp_barrier_arrive(b, AMP_FOREVER, &what, &other, &index), AMP_BARRIER_LAST,
+    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket);
+    is(ticket->t_place, 1, "and arrives again, as the first");
+    is(amp_barrier_arrive(b, AMP_FOREVER, &what, &other), AMP_BARRIER_LAST,
        "the last one is told");
-    is(index, 2, "that it is the second");
+    is(other->t_place, 2, "that it is the second");
     is(amp_barrier_open(b, other), 0, "and opens the round");
     is(amp_barrier_sleep(b, ticket, AMP_FOREVER, &what), 0, "in which the first goes on");
     is(amp_barrier_waiting(b), 0, "and nobody waits any more");
 
-    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket, &index);
+    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket);
     amp_barrier_reset(b);
     is(amp_barrier_sleep(b, ticket, AMP_FOREVER, &what), -EPIPE, "a reset breaks who waits");
     is(wait_at(b, AMP_AT_ONCE, NULL), -ETIMEDOUT, "but not who comes later");
     amp_barrier_reset(b);
 
-    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket, &index);
-    amp_barrier_arrive(b, AMP_FOREVER, &what, &other, &index);
+    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket);
+    amp_barrier_arrive(b, AMP_FOREVER, &what, &other);
     amp_barrier_abort(b);
     is(amp_barrier_open(b, other), -EPIPE, "an abort during the action is told to its runner");
     is(amp_barrier_sleep(b, ticket, AMP_FOREVER, &what), -EPIPE, "and to who waits");
     amp_barrier_reset(b);
 
-    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket, &index);
-    amp_barrier_arrive(b, AMP_FOREVER, &what, &other, &index);
+    amp_barrier_arrive(b, AMP_FOREVER, &what, &ticket);
+    amp_barrier_arrive(b, AMP_FOREVER, &what, &other);
     struct amp_ticket *late;
-    is(amp_barrier_arrive(b, milliseconds(5), &what, &late, &index), -ETIMEDOUT,
+    is(amp_barrier_arrive(b, milliseconds(5), &what, &late), -ETIMEDOUT,
        "who comes while the action runs waits for the next round");
     amp_barrier_withdraw(b, ticket);
     is(amp_barrier_open(b, other), 0, "a party that withdraws from a full round does not stop it");
     is(amp_barrier_waiting(b), 0, "it is over");
 
+    struct amp_ticket *third;
+    struct amp_cell *triple = barrier(3);
+    amp_barrier_arrive(triple, AMP_FOREVER, &what, &ticket);
+    amp_barrier_arrive(triple, AMP_FOREVER, &what, &other);
+    amp_barrier_withdraw(triple, ticket);
+    amp_barrier_arrive(triple, AMP_FOREVER, &what, &ticket);
+    amp_barrier_arrive(triple, AMP_FOREVER, &what, &third);
+    amp_barrier_open(triple, third);
+    amp_barrier_sleep(triple, ticket, AMP_FOREVER, &what);
+    amp_barrier_sleep(triple, other, AMP_FOREVER, &what);
+    is(1 << ticket->t_place | 1 << other->t_place | 1 << third->t_place, 1 << 1 | 1 << 2 | 1 << 3,
+       "after a withdrawal, too, each place is given once");
+    tap_unhold(triple);
+
     struct amp_ticket *tickets[AMP_TICKETS];
     struct amp_cell *wide = barrier(100);
     for (int i = 0; i < AMP_TICKETS; i++)
-        amp_barrier_arrive(wide, AMP_FOREVER, &what, &tickets[i], &index);
-    is(amp_barrier_arrive(wide, AMP_FOREVER, &what, &late, &index), -EAGAIN,
+        amp_barrier_arrive(wide, AMP_FOREVER, &what, &tickets[i]);
+    is(amp_barrier_arrive(wide, AMP_FOREVER, &what, &late), -EAGAIN,
        "a member waits as often at once as it has tickets");
     for (int i = 0; i < AMP_TICKETS; i++)
         amp_barrier_withdraw(wide, tickets[i]);
@@ -228,8 +240,7 @@ arrive_last_and_stay(void *argument)
     (void) argument;
     struct amp_what what = {.kind = AMP_BARRIER};
     struct amp_ticket *ticket;
-    uint32_t index;
-    int result = amp_barrier_arrive(shared(), AMP_FOREVER, &what, &ticket, &index);
+    int result = amp_barrier_arrive(shared(), AMP_FOREVER, &what, &ticket);
     atomic_store(&board->result[10], result);
     atomic_store(&board->started[10], 1);
     tap_stay();

@@ -585,13 +585,13 @@ prepare_barrier(void)
     amp_cell_ready(world.cell);
 }
 
+static struct amp_ticket *ticket; /* of the last wait at a barrier */
+
 static int
 pass_barrier(amp_time deadline)
 {
     struct amp_what what = {.kind = AMP_BARRIER};
-    struct amp_ticket *ticket;
-    uint32_t index;
-    int result = amp_barrier_arrive(world.cell, deadline, &what, &ticket, &index);
+    int result = amp_barrier_arrive(world.cell, deadline, &what, &ticket);
     if (result == AMP_BARRIER_LAST)
         return amp_barrier_open(world.cell, ticket);
     return result < 0 ? result : amp_barrier_sleep(world.cell, ticket, deadline, &what);
@@ -691,6 +691,64 @@ check_given_up_barrier(void)
             return "the barrier is not broken, and cannot be passed";
     }
     return check_barrier_works();
+}
+
+static void
+prepare_barrier_of_three(void)
+{
+    tap_need(amp_cell_make(AMP_BARRIER, "barrier", &world.cell) == 0);
+    amp_barrier_init(world.cell, 3);
+    amp_cell_ready(world.cell);
+}
+
+static void
+arrive_at_barrier(void)
+{
+    struct amp_what what = {.kind = AMP_BARRIER};
+    amp_barrier_arrive(world.cell, AMP_FOREVER, &what, &ticket);
+}
+
+static void
+withdraw_from_barrier(void)
+{
+    amp_barrier_withdraw(world.cell, ticket);
+}
+
+static int
+take_place_at_barrier(void *argument)
+{
+    int i = *(int *) argument;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], pass_barrier(AMP_FOREVER));
+    atomic_store(&board->seen[i], (int) ticket->t_place);
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_takes_place_at_barrier(void)
+{
+    help_asleep(0, take_place_at_barrier);
+}
+
+/* The victim has come as the first of three, another as the second; then it withdraws. */
+static const char *
+check_withdrawal(void)
+{
+    bury_victim();
+    if (atomic_load(&world.cell->b_broken)) {
+        if (!served(0))
+            return "a party waits for the dead";
+        return board->result[0] == -EPIPE ? NULL : "a party was told what is not so";
+    }
+    if (amp_barrier_waiting(world.cell) != 1)
+        return "the one that waits is not counted";
+    help_asleep(1, take_place_at_barrier);
+    if (pass_barrier(amp_now() + TAP_PATIENCE) != 0 || !served(0) || !served(1))
+        return "the barrier is not broken, and cannot be passed";
+    int places = 1 << board->seen[0] | 1 << board->seen[1] | 1 << ticket->t_place;
+    return places == (1 << 1 | 1 << 2 | 1 << 3) ? NULL : "a place was given twice";
 }
 
 /*
@@ -1534,6 +1592,8 @@ static const struct scenario scenarios[] = {
      open_barrier_for_victim, NULL, check_passed_barrier, false},
     {"a party whose time runs out", prepare_barrier, NULL, NULL, give_up_at_barrier, NULL, NULL,
      check_given_up_barrier, false},
+    {"a party that withdraws", prepare_barrier_of_three, arrive_at_barrier,
+     one_takes_place_at_barrier, withdraw_from_barrier, NULL, NULL, check_withdrawal, false},
 
     {"a message put for a consumer that sleeps", prepare_queue, NULL, one_consumes, put_message,
      NULL, NULL, check_put, false},
