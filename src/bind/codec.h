@@ -63,9 +63,11 @@ void luampC_push_class (lua_State *L, const char *name);
  * memory stays in proportion to length.  The caller has at least one free stack slot.
  *
  * Creating Lua values may run finalizers, and LUAMPC_FUNCTIONS may require a module, so Lua code
- * may run before the last byte is read: bytes must be the caller's alone until this returns.
+ * may run before the last byte is read: bytes must be the caller's alone until this returns. Of a
+ * plain value (nil, a boolean, a number or a string) all bytes are read before that.
  */
 int luampC_decode (lua_State *L, const void *bytes, size_t length, unsigned flags);
+int luampC_is_plain (const void *bytes, size_t length);
 
 /* Accept bytecode, and require the modules that a message names.  Never for a stranger's. */
 #define LUAMPC_FUNCTIONS 1u

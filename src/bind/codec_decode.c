@@ -784,3 +784,9 @@ luampC_decode (lua_State *L, const void *bytes, size_t length, unsigned flags)
     }
     return decode_plain(L, at, length);
 }
+
+int
+luampC_is_plain (const void *bytes, size_t length)
+{
+    return length > 0 && *(const unsigned char *) bytes != TAG_MESSAGE;
+}

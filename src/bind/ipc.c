@@ -13,6 +13,7 @@
 #include "codec.h"
 #include "core/watch.h"
 #include "core/word.h"
+#include "process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -83,12 +84,11 @@ int
 luampB_decode(lua_State *L, struct amp_message *message)
 {
     int top = lua_gettop(L);
-    if (message->ncells == 0 && !message->pinned && message->heap == NULL) {
+    if (message->ncells == 0 && !message->pinned && message->heap == NULL &&
+        luampC_is_plain(message->bytes, message->length)) {
+        amp_message_done(message); /* its bytes are read before anything else can run */
         luaL_checkstack(L, 2, NULL);
-        int n = luampC_decode(L, message->bytes, message->length,
-                              LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
-        amp_message_done(message);
-        return n;
+        return luampC_decode(L, message->bytes, message->length, 0);
     }
     struct luampO_arrival arrival;
     luampO_arriving(&arrival, message->cells, message->ncells);
@@ -97,6 +97,11 @@ luampB_decode(lua_State *L, struct amp_message *message)
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
     luampO_arrived(L, &arrival);
     amp_message_done(message);
+    if (status == LUA_ERRRUN && lua_type(L, -1) == LUA_TSTRING) {
+        luaL_where(L, 1);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
     if (status != LUA_OK)
         lua_error(L);
     return lua_gettop(L) - top;
@@ -177,10 +182,26 @@ queue_put_nowait(lua_State *L)
     return put(L, AMP_AT_ONCE);
 }
 
+/* Raises the error of a message that get_many took and could not decode. */
+static int
+raise_owed(lua_State *L, struct luampO_object *object)
+{
+    object->owes_error = false;
+    luaL_where(L, 1);
+    lua_getiuservalue(L, 1, 1);
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, 1);
+    if (lua_type(L, -1) == LUA_TSTRING)
+        lua_concat(L, 2);
+    return lua_error(L);
+}
+
 static int
 get(lua_State *L, amp_time deadline)
 {
     struct luampO_object *object = check_queue(L);
+    if (__builtin_expect(object->owes_error, 0))
+        return raise_owed(L, object);
     struct amp_what what = what_for(object);
     struct amp_message message;
     int result;
@@ -230,7 +251,30 @@ queue_put_many(lua_State *L)
     return 1;
 }
 
-/* get_many(max[, timeout]): a list of at least one. */
+struct gathering {
+    struct amp_cell *queue;
+    struct amp_what *what;
+    lua_Integer max;
+};
+
+/* gather(gathering, list): adds the messages that are there; up to max in the list. */
+static int
+gather(lua_State *L)
+{
+    const struct gathering *gathering = lua_touserdata(L, 1);
+    struct amp_message message;
+    for (lua_Integer n = 2; n <= gathering->max; n++) {
+        if (amp_ring_take(gathering->queue, AMP_AT_ONCE, gathering->what, &message) != 0)
+            break;
+        if (luampB_decode(L, &message) != 1) /* not a queue's own message: only its first value */
+            lua_settop(L, 3);
+        lua_seti(L, 2, n);
+    }
+    return 0;
+}
+
+/* get_many(max[, timeout]): a list of at least one. A message that cannot be decoded is an error of
+   this get if it is the first; otherwise of the next, so that those before it are not lost. */
 static int
 queue_get_many(lua_State *L)
 {
@@ -238,24 +282,31 @@ queue_get_many(lua_State *L)
     lua_Integer max = luaL_checkinteger(L, 2);
     luaL_argcheck(L, max >= 1, 2, "at least 1 expected");
     amp_time deadline = luampB_timeout(L, 3);
+    if (object->owes_error)
+        return raise_owed(L, object);
     uint32_t ready = amp_ring_size(object->cell);
+    lua_settop(L, 3);
     lua_createtable(L, (int) (ready < max ? ready : max), 0);
-    int list = lua_gettop(L);
     struct amp_what what = what_for(object);
-    for (lua_Integer i = 1; i <= max; i++) {
-        struct amp_message message;
-        int result;
-        LUAMPB_BLOCKING(L, result,
-                        amp_ring_take(object->cell, i == 1 ? deadline : AMP_AT_ONCE, &what,
-                                      &message));
-        if (result != 0 && i == 1)
-            return luampB_give_up(L, reason(L, result, "empty", "get"));
-        if (result != 0)
-            break;
-        if (luampB_decode(L, &message) != 1) /* not a queue's own message: only its first value */
-            lua_settop(L, list + 1);
-        lua_seti(L, list, i);
+    struct amp_message message;
+    int result;
+    LUAMPB_BLOCKING(L, result, amp_ring_take(object->cell, deadline, &what, &message));
+    if (result != 0)
+        return luampB_give_up(L, reason(L, result, "empty", "get"));
+    if (luampB_decode(L, &message) != 1)
+        lua_settop(L, 5);
+    lua_seti(L, 4, 1);
+    struct gathering gathering = {object->cell, &what, max};
+    lua_pushcfunction(L, gather);
+    lua_pushlightuserdata(L, &gathering);
+    lua_pushvalue(L, 4);
+    luampB_defer_handlers(true); /* what a handler raises is not the message's error */
+    int status = lua_pcall(L, 2, 0, 0);
+    if (status != LUA_OK) {
+        lua_setiuservalue(L, 1, 1);
+        object->owes_error = true;
     }
+    luampB_defer_handlers(false);
     return 1;
 }
 
@@ -880,6 +931,7 @@ struct awaited {
     struct amp_cell *queue;
     struct amp_cell *event;
     int descriptor; /* -1: none */
+    bool is_ready;  /* whatever those say: a queue whose next get raises */
 };
 
 static void
@@ -891,7 +943,7 @@ add_awaited(lua_State *L, int index, struct awaited *awaited)
         if (object->cell == NULL)
             luampO_closed(L, object);
         if (object->class->kind == AMP_QUEUE)
-            awaited->queue = object->cell;
+            awaited->queue = object->cell, awaited->is_ready = object->owes_error;
         else if (object->class->kind == AMP_PIPE_END)
             awaited->queue = incoming(L, object);
         else if (object->class->kind == AMP_EVENT)
@@ -989,7 +1041,7 @@ look_at(lua_State *L, const struct awaited *all, int n, bool *is_ready)
             if (poll.revents & POLLNVAL)
                 luaL_error(L, "ipc.wait: descriptor %d is not open", all[i].descriptor);
         } else {
-            is_ready[i] = is_word_ready(&all[i]);
+            is_ready[i] = all[i].is_ready || is_word_ready(&all[i]);
         }
         any = any || is_ready[i];
     }

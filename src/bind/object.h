@@ -73,6 +73,7 @@ struct luampO_object {
     amp_handle handle;
     void *attached;        /* this process's own, of the class; NULL: nothing */
     bool is_part;          /* of another object, which its user value keeps alive */
+    bool owes_error;       /* a queue: its user value is what the next get raises */
 };
 
 /* Makes the class known to the state: its metatable. */
