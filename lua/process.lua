@@ -247,6 +247,7 @@ local function finish(status, at_once)
       wait_for(child)
       native.end_orphans(child._process.child)
     end
+    native.end_family()
     return status
   end
   if finishing then

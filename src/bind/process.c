@@ -398,6 +398,25 @@ native_signal(lua_State *L)
     return 1;
 }
 
+/* Kills another process of the family, and waits until it is dead. */
+static void
+kill_member(uint32_t index, uint32_t generation)
+{
+    struct child child = {
+        .child = {.member = index, .generation = generation},
+        .parent = AMP_NOBODY,
+        .descriptor = -1,
+    };
+    while (amp_member_lives(index, generation)) {
+        child.child.pid = (pid_t) atomic_load(&amp_member_at(index)->m_pid);
+        if (child.child.pid == getpid())
+            return;
+        if (child.child.pid != 0)
+            signal_another(&child, SIGKILL);
+        amp_sleep(amp_now() + AMP_MILLISECOND / 10);
+    }
+}
+
 /* Ends the children of a member that is dead, and theirs. A dead process starts no others, so those
    that are found are all. */
 static void
@@ -407,20 +426,11 @@ kill_children_of(uint32_t parent, uint32_t generation)
     uint32_t top = amp_members_top();
     for (uint32_t i = 0; i < top; i++) {
         const struct amp_member *m = amp_member_at(i);
-        struct child child = {
-            .child = {.member = i, .generation = amp_member_generation(m)},
-            .parent = AMP_NOBODY,
-            .descriptor = -1,
-        };
+        uint32_t own = amp_member_generation(m);
         if (m->m_parent != parent || m->m_parent_generation != generation)
             continue;
-        while (amp_member_lives(i, child.child.generation)) {
-            child.child.pid = (pid_t) atomic_load(&m->m_pid);
-            if (child.child.pid != 0)
-                signal_another(&child, SIGKILL);
-            amp_sleep(amp_now() + AMP_MILLISECOND / 10);
-        }
-        kill_children_of(i, child.child.generation);
+        kill_member(i, own);
+        kill_children_of(i, own);
     }
 }
 
@@ -430,6 +440,45 @@ native_end_orphans(lua_State *L)
 {
     struct child *child = check_child(L, 1);
     kill_children_of(child->child.member, child->child.generation);
+    return 0;
+}
+
+/* A thread of this process, or what one of them is about to start. */
+static bool
+is_of_this_process(const struct amp_member *m)
+{
+    if (amp_member_phase(m) == AMP_RESERVED) {
+        if (!amp_member_lives(m->m_parent, m->m_parent_generation))
+            return false;
+        m = amp_member_at(m->m_parent);
+    }
+    return (pid_t) atomic_load(&m->m_pid) == getpid();
+}
+
+/* end_family(): in the main process, all others, also those whose parents have died before. In
+   rounds, because those that still live may start some. */
+static int
+native_end_family(lua_State *L)
+{
+    (void) L;
+    if (amp_self.member == AMP_NOBODY || amp_member_at(amp_self.member)->m_parent != AMP_NOBODY)
+        return 0;
+    bool any;
+    do {
+        any = false;
+        amp_roster_sweep();
+        for (uint32_t i = 0; i < amp_members_top(); i++) {
+            const struct amp_member *m = amp_member_at(i);
+            uint32_t generation = amp_member_generation(m);
+            if (!amp_member_lives(i, generation) || is_of_this_process(m))
+                continue;
+            any = true;
+            if (amp_member_phase(m) == AMP_LIVE)
+                kill_member(i, generation);
+            else /* it begins, or it is buried when the one that starts it is dead */
+                amp_sleep(amp_now() + AMP_MILLISECOND / 10);
+        }
+    } while (any);
     return 0;
 }
 
@@ -977,6 +1026,7 @@ static const luaL_Reg natives[] = {
     {"is_signal", native_is_signal},
     {"is_interrupt", native_is_interrupt},
     {"end_orphans", native_end_orphans},
+    {"end_family", native_end_family},
     {"pid", native_pid},
     {"descriptor", native_descriptor},
     {"close", native_close},
