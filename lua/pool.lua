@@ -131,7 +131,7 @@ local function put_result(results, number, kind, ...)
 end
 
 local function work(settings, lease)
-  signal.signal(signal.SIGINT, signal.SIG_IGN) -- the main process alone decides what Ctrl-C does
+  native.leave_interrupts() -- the main process alone decides what Ctrl-C does
   local tasks, results = settings.tasks, settings.results
   if settings.initializer then
     local ok, e = xpcall(call_with, failure, settings.initializer, settings.initargs or {})

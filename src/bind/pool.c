@@ -189,6 +189,14 @@ native_undisturbed(lua_State *L)
 }
 
 static int
+native_leave_interrupts(lua_State *L)
+{
+    (void) L;
+    luampB_leave_interrupts();
+    return 0;
+}
+
+static int
 native_lease_done(lua_State *L)
 {
     amp_lease_done(luampB_check_queue(L, 1), (uint32_t) luaL_checkinteger(L, 2));
@@ -271,6 +279,7 @@ static const luaL_Reg natives[] = {
     {"take", native_take},
     {"run_items", native_run_items},
     {"undisturbed", native_undisturbed},
+    {"leave_interrupts", native_leave_interrupts},
     {"lease_done", native_lease_done},
     {"lease_task", native_lease_task},
     {"limit", native_limit},

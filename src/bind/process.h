@@ -38,4 +38,7 @@ amp_word *luampB_child_life(lua_State *L, int index, uint32_t *value);
 /* A descriptor that is readable once the child at the index has ended. */
 int luampB_child_descriptor(lua_State *L, int index);
 
+/* What Ctrl-C does is left to the main process: this one ignores it, its children do not. */
+void luampB_leave_interrupts(void);
+
 #endif

@@ -34,7 +34,9 @@ static struct {
     const void *_Atomic registry; /* of the state that handles signals, or NULL */
     _Atomic pid_t thread;         /* in which it runs */
     volatile sig_atomic_t pending[SIGNALS];
-    _Atomic bool interrupted; /* Ctrl-C has raised an error */
+    _Atomic bool interrupted;     /* Ctrl-C has raised an error */
+    bool leaves_interrupts;       /* SIGINT is ignored in this process only; */
+    struct sigaction left;        /* its children have this */
 } signals;
 
 /*
@@ -205,6 +207,8 @@ set_handler(lua_State *L, int number, int index)
     }
     if (sigaction(number, &action, NULL) != 0)
         luaL_error(L, "signal %d cannot be handled or ignored", number);
+    if (number == SIGINT)
+        signals.leaves_interrupts = false;
 }
 
 static int
@@ -338,6 +342,9 @@ luampB_signals_in_child(lua_State *L)
     memset((void *) signals.pending, 0, sizeof signals.pending);
     signals.interrupted = false;
     luampB_interrupts_in_child();
+    if (signals.leaves_interrupts)
+        sigaction(SIGINT, &signals.left, NULL);
+    signals.leaves_interrupts = false;
     const void *registry = signals.registry;
     bool is_ours = registry == NULL || lua_topointer(L, LUA_REGISTRYINDEX) == registry;
     for (int number = 1; number < SIGNALS && !is_ours; number++) {
@@ -351,6 +358,14 @@ luampB_signals_in_child(lua_State *L)
     if (lua_tocfunction(L, -1) == luampB_interrupt)
         signal(SIGINT, SIG_DFL);
     lua_pop(L, 1);
+}
+
+void
+luampB_leave_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = SIG_IGN};
+    sigaction(SIGINT, &action, &signals.left);
+    signals.leaves_interrupts = true;
 }
 
 void
