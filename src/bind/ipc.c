@@ -904,14 +904,19 @@ new_pipe(lua_State *L)
     bool duplex = lua_isnil(L, 1) || lua_toboolean(L, 1);
     struct luampO_object *first = luampO_push_new(L, &connection_class);
     struct luampO_object *second = luampO_push_new(L, &connection_class);
-    lua_pushvalue(L, 2);
+    for (int i = 0; i < 2; i++) {
+        if (lua_isnil(L, 2))
+            luampO_push_name(L, i);
+        else
+            lua_pushvalue(L, 2);
+    }
     amp_handle to_first = make_direction(L);
     amp_handle to_second = duplex ? make_direction(L) : 0;
-    struct amp_cell *one = luampO_new_cell(L, &connection_class, -1);
+    struct amp_cell *one = luampO_new_cell(L, &connection_class, 5);
     amp_pipe_end_init(one, to_first, to_second);
     lua_pushvalue(L, 3);
     luampO_made(L, first, one);
-    struct amp_cell *other = luampO_new_part(L, AMP_PIPE_END, one->c_name);
+    struct amp_cell *other = luampO_new_cell(L, &connection_class, 6);
     amp_pipe_end_init(other, to_second, to_first);
     lua_pushvalue(L, 4);
     luampO_made(L, second, other);

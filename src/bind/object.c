@@ -18,7 +18,7 @@ const struct luampO_class *_Atomic luampO_classes[LUAMPO_CLASSES];
 
 /* Keys of the registry: addresses of these. */
 static const char interned_key; /* weak: handle and class -> userdata */
-static const char names_key;    /* "source:line" -> the variable that the line assigns to */
+static const char names_key;    /* "source:line" -> the variables that the line assigns to */
 
 /* What has been received and is not yet in a userdata. */
 static __thread struct luampO_arrival *arrivals;
@@ -415,36 +415,57 @@ luampO_arguments(lua_State *L, const struct luampO_class *class, const char *con
     lua_remove(L, 1);
 }
 
-/* The variable that a line of source assigns to: `local a = ...`, `x.a = ...`. False: none. */
-static bool
-assigned_variable(const char *line, char *name, size_t size)
+/* The variables that a line of source assigns to, each with a comma behind it: "a,b," of
+   `local a <const>, b = ...`. Of `x.a` it is a, and no others follow. "": none. */
+static void
+find_variables(const char *line, char *names, size_t size)
 {
+    char *at = names;
+    names[0] = '\0';
     while (isspace((unsigned char) *line))
         line++;
-    if (strncmp(line, "local", 5) == 0 && isspace((unsigned char) line[5])) {
+    if (strncmp(line, "local", 5) == 0 && isspace((unsigned char) line[5]))
         line += 5;
+    for (;;) {
         while (isspace((unsigned char) *line))
             line++;
+        const char *word = line;
+        while (isalnum((unsigned char) *line) || *line == '_' || (at == names && *line == '.')) {
+            if (*line++ == '.')
+                word = line;
+        }
+        size_t length = (size_t) (line - word);
+        if (length == 0 || isdigit((unsigned char) *word) ||
+            length + 2 > size - (size_t) (at - names))
+            break;
+        memcpy(at, word, length);
+        at += length;
+        *at++ = ',';
+        while (isalnum((unsigned char) *line) || (*line && strchr("_ <>", *line)))
+            line++;
+        if (*line == '=' && line[1] != '=') {
+            *at = '\0';
+            return;
+        }
+        if (*line++ != ',')
+            break;
     }
-    const char *word = line;
-    const char *end = line;
-    while (isalnum((unsigned char) *end) || *end == '_' || *end == '.') {
-        if (*end == '.')
-            word = end + 1;
-        end++;
+    names[0] = '\0';
+}
+
+/* How many values the line has computed before this call: the place of the call in a list of
+   expressions. -1: it stands inside of one of them. */
+static int
+place_in_list(lua_State *L, const lua_Debug *ar)
+{
+    int place = 0;
+    const char *name;
+    for (int i = 1; place >= 0 && (name = lua_getlocal(L, ar, i)) != NULL; i++) {
+        if (strcmp(name, "(temporary)") == 0) /* a function that is to be called, a table's rest */
+            place = lua_isfunction(L, -1) || lua_istable(L, -1) ? -1 : place + 1;
+        lua_pop(L, 1);
     }
-    size_t length = (size_t) (end - word);
-    if (length == 0 || length >= size || isdigit((unsigned char) *word))
-        return false;
-    for (line = end; *line && *line != '='; line++) {
-        if (!isalnum((unsigned char) *line) && !strchr("_, <>", *line))
-            return false;
-    }
-    if (*line != '=' || line[1] == '=')
-        return false;
-    memcpy(name, word, length);
-    name[length] = '\0';
-    return true;
+    return place;
 }
 
 static bool
@@ -469,9 +490,52 @@ read_line(const char *file, int number, char *line, size_t size)
     return found;
 }
 
-/* Pushes a name for what the running line of the script makes: the variable, else file:line. */
+/* Pushes the variables that the line assigns to, as find_variables tells them. */
 static void
-push_name_by_line(lua_State *L)
+push_variables(lua_State *L, const lua_Debug *ar)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
+    }
+    lua_pushfstring(L, "%s:%d", ar->source, ar->currentline);
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, -3) != LUA_TSTRING) {
+        char line[512], names[256] = "";
+        lua_pop(L, 1);
+        if (ar->source[0] == '@' && read_line(ar->source + 1, ar->currentline, line, sizeof line))
+            find_variables(line, names, sizeof names);
+        lua_pushstring(L, names);
+        lua_pushvalue(L, -2);
+        lua_pushvalue(L, -2);
+        lua_rawset(L, -5);
+    }
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
+/* Of the variables on top the one at this place, from 0 on; false: there is none. If there is only
+   one, all that the line makes has its name. */
+static bool
+push_variable(lua_State *L, int place)
+{
+    const char *name = lua_tostring(L, -1), *end = strchr(name, ',');
+    if (end != NULL && end[1] == '\0')
+        place = 0;
+    for (; end != NULL && place > 0; place--) {
+        name = end + 1;
+        end = strchr(name, ',');
+    }
+    if (end == NULL || place < 0 || (size_t) (end - name) >= AMP_CELL_NAME)
+        return false;
+    lua_pushlstring(L, name, (size_t) (end - name));
+    return true;
+}
+
+void
+luampO_push_name(lua_State *L, int result)
 {
     lua_Debug ar;
     int level = 1;
@@ -484,31 +548,17 @@ push_name_by_line(lua_State *L)
         lua_pushliteral(L, "?");
         return;
     }
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
-        lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
+    lua_getinfo(L, "Sl", &ar);
+    push_variables(L, &ar);
+    const char *names = lua_tostring(L, -1);
+    int place = 0;
+    if (strchr(names, ',') != strrchr(names, ',')) {
+        place = place_in_list(L, &ar);
+        place = place < 0 ? -1 : place + result;
     }
-    lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, -3) == LUA_TSTRING) {
-        lua_replace(L, -3);
-        lua_pop(L, 1);
-        return;
-    }
-    lua_pop(L, 1);
-    char line[512], name[AMP_CELL_NAME];
-    if (ar.source[0] == '@' && read_line(ar.source + 1, ar.currentline, line, sizeof line) &&
-        assigned_variable(line, name, sizeof name))
-        lua_pushstring(L, name);
-    else
-        lua_pushvalue(L, -1);
-    lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, -5);
-    lua_replace(L, -3);
-    lua_pop(L, 1);
+    if (!push_variable(L, place))
+        lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+    lua_remove(L, -2);
 }
 
 struct amp_cell *
@@ -526,7 +576,7 @@ luampO_new_cell(lua_State *L, const struct luampO_class *class, int name)
 {
     name = lua_absindex(L, name);
     if (lua_type(L, name) != LUA_TSTRING) {
-        push_name_by_line(L);
+        luampO_push_name(L, 0);
         lua_replace(L, name);
     }
     return luampO_new_part(L, class->kind, lua_tostring(L, name));

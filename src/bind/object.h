@@ -178,6 +178,10 @@ void luampO_arrived(lua_State *L, struct luampO_arrival *arrival);
  * Names.
  */
 
+/* Pushes a name for what the running line of the script makes: the variable that it assigns the
+   call's result of this number to, from 0 on; else file:line. */
+void luampO_push_name(lua_State *L, int result);
+
 /* Pushes `Lock "tickets" (held by Process-2)`. */
 void luampO_push_description(lua_State *L, struct luampO_object *object);
 
