@@ -988,8 +988,8 @@ local function check_options(given)
     end
     local is = kind == "integer" and math.type(value) == "integer" or type(value) == kind
     if not is then
-      error(("option '%s' of pool.Pool: a %s expected, got %s"):format(
-              option, kind, math.type(value) or type(value)), 4)
+      error(("option '%s' of pool.Pool: %s %s expected, got %s"):format(
+              option, kind == "integer" and "an" or "a", kind, math.type(value) or type(value)), 4)
     end
     if least[option] and value < least[option] then
       error(("option '%s' of pool.Pool: at least %d expected"):format(option, least[option]), 4)

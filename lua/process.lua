@@ -418,6 +418,9 @@ function process.spawn(f, ...)
   if type(f) ~= "function" then
     error("spawn takes a function and its arguments, not a " .. type(f), 2)
   end
+  if is_daemon and not is_worker then
+    error("a daemon may not start processes", 2)
+  end
   local p = Process{target = f, args = table.pack(...)}
   local started, why = p:start()
   if not started then

@@ -395,7 +395,7 @@ describe_queue(lua_State *L, struct luampO_object *object, luaL_Buffer *text)
 static int
 make_queue(lua_State *L, const struct luampO_class *class)
 {
-    static const char *const options[] = {"maxsize", NULL};
+    static const char *const options[] = {"maxsize:integer", NULL};
     luampO_arguments(L, class, options);
     lua_Integer limit = luaL_optinteger(L, 1, 0);
     luaL_argcheck(L, limit <= (lua_Integer) AMP_PERMITS_MAX, 1, "a smaller maxsize expected");
@@ -875,6 +875,7 @@ static const luaL_Reg connection_metamethods[] = {{"__close", connection_close},
 static const struct luampO_class connection_class = {
     .name = "Connection",
     .module = "ipc",
+    .maker = "Pipe",
     .id = LUAMPO_CONNECTION,
     .kind = AMP_PIPE_END,
     .methods = connection_methods,
@@ -897,7 +898,7 @@ make_direction(lua_State *L)
 static int
 new_pipe(lua_State *L)
 {
-    static const char *const options[] = {"duplex", NULL};
+    static const char *const options[] = {"duplex:boolean", NULL};
     luampO_arguments(L, &connection_class, options);
     if (!lua_isnil(L, 1))
         luaL_checktype(L, 1, LUA_TBOOLEAN);

@@ -360,18 +360,56 @@ luampO_nearest(const char *name, const char *const *names)
     return luampO_nearer(name, names, &best);
 }
 
+/* The options of a class are named as in "maxsize:integer", or without a type. */
+static size_t
+name_length(const char *option)
+{
+    return strcspn(option, ":");
+}
+
+static bool
+is_named(const char *option, const char *name)
+{
+    return strlen(name) == name_length(option) && memcmp(option, name, strlen(name)) == 0;
+}
+
+static const char *
+maker_of(const struct luampO_class *class)
+{
+    return class->maker ? class->maker : class->name;
+}
+
 static int
 unknown_option(lua_State *L, const struct luampO_class *class, const char *option,
                const char *const *options)
 {
     const char *known[12] = {"name"};
     for (int i = 0; options[i] && i < 10; i++)
-        known[i + 1] = options[i];
+        known[i + 1] = lua_pushlstring(L, options[i], name_length(options[i]));
     const char *meant = luampO_nearest(option, known);
     if (meant)
         return luaL_error(L, "unknown option '%s' of %s.%s; did you mean '%s'?", option,
-                          class->module, class->name, meant);
-    return luaL_error(L, "unknown option '%s' of %s.%s", option, class->module, class->name);
+                          class->module, maker_of(class), meant);
+    return luaL_error(L, "unknown option '%s' of %s.%s", option, class->module, maker_of(class));
+}
+
+/* Raises unless the value on top is nil, or of the option's type. */
+static void
+check_option(lua_State *L, const struct luampO_class *class, const char *option)
+{
+    const char *type = option + name_length(option);
+    if (*type == '\0' || lua_isnil(L, -1))
+        return;
+    type++;
+    bool is_integer = strcmp(type, "integer") == 0;
+    const char *got = luaL_typename(L, -1);
+    int is_whole = 0;
+    if (is_integer && lua_type(L, -1) == LUA_TNUMBER)
+        lua_tointegerx(L, -1, &is_whole);
+    if (!is_whole && strcmp(type, got) != 0)
+        luaL_error(L, "option '%s' of %s.%s: %s %s expected, got %s",
+                   lua_pushlstring(L, option, name_length(option)), class->module, maker_of(class),
+                   is_integer ? "an" : "a", type, got);
 }
 
 void
@@ -384,7 +422,7 @@ luampO_arguments(lua_State *L, const struct luampO_class *class, const char *con
     if (!by_name) {
         if (lua_gettop(L) > n)
             luaL_error(L, "%s.%s takes at most %d argument%s, not %d", class->module,
-                       class->name, n, n == 1 ? "" : "s", lua_gettop(L));
+                       maker_of(class), n, n == 1 ? "" : "s", lua_gettop(L));
         lua_settop(L, n + 1);
         return;
     }
@@ -393,25 +431,27 @@ luampO_arguments(lua_State *L, const struct luampO_class *class, const char *con
             lua_tointeger(L, -2) <= n)
             continue;
         if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "an option of %s.%s has a name, not a %s", class->module, class->name,
+            luaL_error(L, "an option of %s.%s has a name, not a %s", class->module, maker_of(class),
                        luaL_typename(L, -2));
         const char *option = lua_tostring(L, -2);
         bool known = strcmp(option, "name") == 0;
         for (int i = 0; i < n && !known; i++)
-            known = strcmp(option, options[i]) == 0;
+            known = is_named(options[i], option);
         if (!known)
             unknown_option(L, class, option, options);
     }
     for (int i = 0; i < n; i++) {
-        if (lua_getfield(L, 1, options[i]) == LUA_TNIL) {
+        lua_pushlstring(L, options[i], name_length(options[i]));
+        if (lua_gettable(L, 1) == LUA_TNIL) {
             lua_pop(L, 1);
             lua_geti(L, 1, i + 1);
         }
+        check_option(L, class, options[i]);
     }
     int type = lua_getfield(L, 1, "name");
     if (type != LUA_TNIL && type != LUA_TSTRING)
         luaL_error(L, "option 'name' of %s.%s: a string expected, got %s", class->module,
-                   class->name, lua_typename(L, type));
+                   maker_of(class), lua_typename(L, type));
     lua_remove(L, 1);
 }
 

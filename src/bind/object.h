@@ -42,6 +42,7 @@ enum luampO_class_id { /* as written in messages */
 struct luampO_class {
     const char *name;   /* "Lock" */
     const char *module; /* "sync" */
+    const char *maker;  /* of its objects; NULL: the function has the class's name */
     enum luampO_class_id id;
     enum amp_kind kind;
     const luaL_Reg *methods;
@@ -118,8 +119,9 @@ luampO_check(lua_State *L, int index, const struct luampO_class *class)
 /*
  * Making. The arguments of a constructor are either plain or one table of options: afterwards
  * the values stand at 1 ... n in the order of `options`, which ends with NULL, and the name, a
- * string or nil, behind them. What is misspelt or unknown raises. Of a table, positional entries
- * count as plain arguments.
+ * string or nil, behind them. What is misspelt or unknown raises, and so does an option of the table
+ * that has another type than it says: "maxsize:integer". Of a table, positional entries count as
+ * plain arguments.
  */
 void luampO_arguments(lua_State *L, const struct luampO_class *class, const char *const *options);
 

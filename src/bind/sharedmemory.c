@@ -274,13 +274,10 @@ choose_name(lua_State *L, int index, bool create, char name[NAME_SIZE])
 int
 luampB_new_shared_memory(lua_State *L)
 {
-    static const char *const options[] = {"create", "size", NULL};
+    static const char *const options[] = {"create:boolean", "size:integer", NULL};
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     luampO_arguments(L, &memory_class, options);
-    if (!lua_isnil(L, 1) && !lua_isboolean(L, 1))
-        return luaL_error(L, "option 'create' of ipc.SharedMemory: a boolean expected, got %s",
-                          luaL_typename(L, 1));
     bool create = lua_toboolean(L, 1);
     lua_Integer size = lua_type(L, 2) == LUA_TNUMBER ? lua_tointeger(L, 2) : 0;
     if (create && size < 1)

@@ -443,7 +443,7 @@ describe_semaphore(lua_State *L, struct luampO_object *object, luaL_Buffer *text
 static int
 make_semaphore(lua_State *L, const struct luampO_class *class)
 {
-    static const char *const options[] = {"n", NULL};
+    static const char *const options[] = {"n:integer", NULL};
     luampO_arguments(L, class, options);
     lua_Integer n = luaL_optinteger(L, 1, 1);
     luaL_argcheck(L, n >= 0 && n <= (lua_Integer) AMP_PERMITS_MAX, 1,
@@ -936,7 +936,9 @@ barrier_stays(struct luampO_object *object)
 static int
 new_barrier(lua_State *L)
 {
-    static const char *const options[] = {"parties", "action", "timeout", NULL};
+    static const char *const options[] = {
+        "parties:integer", "action:function", "timeout:number", NULL,
+    };
     luampO_arguments(L, &barrier_class, options);
     lua_Integer parties = luaL_checkinteger(L, 1);
     luaL_argcheck(L, parties >= 1 && parties <= (lua_Integer) AMP_MEMBERS_MAX, 1,

@@ -238,7 +238,7 @@ describe_value(lua_State *L, struct luampO_object *object, luaL_Buffer *text)
 int
 luampB_new_value(lua_State *L)
 {
-    static const char *const options[] = {"typecode", "init", NULL};
+    static const char *const options[] = {"typecode:string", "init", NULL};
     luampO_arguments(L, &value_class, options);
     const struct amp_type *type = check_type(L, 1);
     uint64_t bits = type->class == AMP_FLOAT ? amp_bits_of_float(type, 0) : 0;
@@ -466,7 +466,7 @@ describe_array(lua_State *L, struct luampO_object *object, luaL_Buffer *text)
 int
 luampB_new_array(lua_State *L)
 {
-    static const char *const options[] = {"typecode", "init", NULL};
+    static const char *const options[] = {"typecode:string", "init", NULL};
     luampO_arguments(L, &array_class, options);
     const struct amp_type *type = check_type(L, 1);
     size_t n = 0;

@@ -85,7 +85,7 @@ t.test("wrong options raise", function()
     t.raises(function() ipc.SharedMemory{} end, "opened by its name.*create = true", "an empty table")
     t.raises(function() ipc.SharedMemory{create = true} end, "needs its size", "no size")
     t.raises(function() ipc.SharedMemory{create = true, size = 0} end, "at least 1", "no bytes")
-    t.raises(function() ipc.SharedMemory{create = true, size = "x"} end, "needs its size", "a string")
+    t.raises(function() ipc.SharedMemory{create = true, size = "x"} end, "an integer expected, got string", "a string")
     t.raises(function() ipc.SharedMemory{create = 1, size = 1} end, "boolean expected, got number",
         "create")
     t.raises(function() ipc.SharedMemory{nam = "x"} end, "did you mean 'name'?", "misspelt")
