@@ -96,7 +96,7 @@ fail_at_value (struct encoder *e, const char *why)
 {
     struct path path;
     size_t length = strlen(e->root);
-    int numbered = e->count > 1 || (length > 0 && e->root[length - 1] == ']');
+    int numbered = e->count > 1 || (length >= 2 && strcmp(e->root + length - 2, "[]") == 0);
 
     luampC_begin_path(&path, e->root, numbered ? e->number : 0);
     luampC_add_steps(&path, e->L, e->s->open, e->s->depth);
