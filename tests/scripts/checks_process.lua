@@ -8,7 +8,8 @@ local DATE = "%a+ %a+ +%d+ %d+:%d+:%d+ %d+"
 -- No line that matches comes more than half a second after this time.
 local function none_after(run, pattern, time)
     for _, match in ipairs(run:matching(pattern)) do
-        expect(match.time <= time + 0.5 + transcript.slack, "line %d comes %.2f s after the end of its process",
+        expect(match.time <= time + 0.5 + transcript.slack,
+            "line %d comes %.2f s after the end of its process",
             match.line, match.time - time)
     end
 end

@@ -27,9 +27,12 @@ function Transcript.new(run)
     return setmetatable(run, Transcript)
 end
 
--- Seconds are what they should be: not earlier, and later only by what a busy machine takes.
-local function expect_time(seconds, expected, what)
-    expect(seconds > expected - EARLY and seconds < expected + LATE + transcript.slack,
+-- Seconds are what they should be: not earlier, and later only by what a busy machine takes. With
+-- `since` they count from that line's time, which may have been seen late itself.
+local function expect_time(seconds, expected, what, since)
+    local early = since and EARLY + transcript.slack or EARLY
+    seconds = seconds - (since or 0)
+    expect(seconds > expected - early and seconds < expected + LATE + transcript.slack,
         "%s: at %.2f s, expected at %.1f s", what, seconds, expected)
 end
 
