@@ -738,7 +738,7 @@ luampO_holder(const struct amp_lock *lock, char buffer[AMP_NAME_SIZE])
     if (member == AMP_NOBODY)
         snprintf(buffer, AMP_NAME_SIZE, "thread %u", tid);
     else
-        snprintf(buffer, AMP_NAME_SIZE, "%s", amp_member_at(member)->m_name);
+        amp_member_name(member, buffer);
     return buffer;
 }
 
@@ -747,11 +747,12 @@ luampO_raise_deadlock(lua_State *L)
 {
     const struct amp_edge *chain;
     unsigned n = amp_roster_last_deadlock(&chain);
+    char waiter[AMP_NAME_SIZE], holder[AMP_NAME_SIZE], lock[AMP_CELL_NAME];
     if (n == 1) {
+        amp_member_name(chain[0].member, waiter);
+        amp_cell_name(chain[0].what.cell, lock);
         return luaL_error(L, "deadlock: %s waits for the lock \"%s\", which it holds itself; "
-                          "release it first, or use sync.RLock",
-                          amp_member_at(chain[0].member)->m_name,
-                          amp_cell_at(chain[0].what.cell)->c_name);
+                          "release it first, or use sync.RLock", waiter, lock);
     }
     luaL_Buffer text;
     luaL_buffinit(L, &text);
@@ -759,10 +760,11 @@ luampO_raise_deadlock(lua_State *L)
     luaL_addvalue(&text);
     luaL_addstring(&text, "deadlock:");
     for (unsigned i = 0; i < n; i++) {
-        lua_pushfstring(L, "%s %s waits for the lock \"%s\", held by %s", i ? ";" : "",
-                        amp_member_at(chain[i].member)->m_name,
-                        amp_cell_at(chain[i].what.cell)->c_name,
-                        amp_member_at(chain[i].holder)->m_name);
+        amp_member_name(chain[i].member, waiter);
+        amp_member_name(chain[i].holder, holder);
+        amp_cell_name(chain[i].what.cell, lock);
+        lua_pushfstring(L, "%s %s waits for the lock \"%s\", held by %s", i ? ";" : "", waiter,
+                        lock, holder);
         luaL_addvalue(&text);
     }
     luaL_addstring(&text, "; take locks in one order everywhere, or with a timeout");

@@ -18,6 +18,19 @@ round_of(const struct amp_cell *barrier)
     return amp_count(atomic_load_explicit(&barrier->b_round, memory_order_acquire));
 }
 
+/* Written under the lock, relaxed: it is also read without, for reports. */
+static inline uint32_t
+arrivals(const struct amp_cell *barrier)
+{
+    return atomic_load_explicit(&barrier->b_arrived, memory_order_relaxed);
+}
+
+static inline void
+set_arrivals(struct amp_cell *barrier, uint32_t n)
+{
+    atomic_store_explicit(&barrier->b_arrived, n, memory_order_relaxed);
+}
+
 /* Only of this round: one who was let go by the last may not have given its ticket back yet. */
 static void
 call_ticket(struct amp_ticket *ticket, void *argument)
@@ -32,7 +45,7 @@ count_ticket(struct amp_ticket *ticket, void *argument)
 {
     struct amp_cell *barrier = argument;
     if (ticket->t_number == round_of(barrier))
-        barrier->b_arrived++;
+        set_arrivals(barrier, arrivals(barrier) + 1);
 }
 
 /* Ends the round without opening it. The caller has the lock. Begun again after a death. */
@@ -40,7 +53,7 @@ static void
 end_round(struct amp_cell *barrier)
 {
     amp_tickets_each(amp_cell_index(barrier), call_ticket, barrier);
-    barrier->b_arrived = 0;
+    set_arrivals(barrier, 0);
     barrier->b_runner = AMP_NOBODY;
     amp_commit(&barrier->b_round, 1, AMP_WAKE_ALL);
 }
@@ -62,9 +75,9 @@ enter(struct amp_cell *barrier)
         end_round(barrier);
         return;
     }
-    barrier->b_arrived = 0;
+    set_arrivals(barrier, 0);
     amp_tickets_each(amp_cell_index(barrier), count_ticket, barrier);
-    if (barrier->b_arrived < barrier->b_parties)
+    if (arrivals(barrier) < barrier->b_parties)
         barrier->b_runner = AMP_NOBODY;
 }
 
@@ -94,13 +107,13 @@ amp_barrier_arrive(struct amp_cell *barrier, amp_time deadline, struct amp_what 
             leave(barrier);
             return -EPIPE;
         }
-        if (barrier->b_arrived < barrier->b_parties) {
+        if (arrivals(barrier) < barrier->b_parties) {
             ticket->t_number = amp_count(word);
-            ticket->t_place = barrier->b_arrived + 1;
+            ticket->t_place = arrivals(barrier) + 1;
             atomic_store_explicit(&ticket->t_word, AMP_TICKET_WAITING, memory_order_relaxed);
             atomic_store_explicit(&ticket->t_cell, amp_cell_index(barrier), memory_order_release);
-            barrier->b_arrived++;
-            bool last = barrier->b_arrived == barrier->b_parties;
+            set_arrivals(barrier, ticket->t_place);
+            bool last = ticket->t_place == barrier->b_parties;
             if (last)
                 barrier->b_runner = amp_self.member;
             leave(barrier);
@@ -121,7 +134,7 @@ amp_barrier_open(struct amp_cell *barrier, struct amp_ticket *ticket)
     enter(barrier);
     if (amp_ticket_waits(ticket, amp_cell_index(barrier)) &&
         ticket->t_number == round_of(barrier)) {
-        barrier->b_arrived = 0;
+        set_arrivals(barrier, 0);
         barrier->b_runner = AMP_NOBODY;
         amp_commit(&barrier->b_round, 1, AMP_WAKE_ALL);
         result = 0;
@@ -173,7 +186,7 @@ move_last_up(struct amp_ticket *ticket, void *argument)
 {
     const struct vacancy *vacancy = argument;
     if (ticket->t_number == round_of(vacancy->barrier) &&
-        ticket->t_place == vacancy->barrier->b_arrived)
+        ticket->t_place == arrivals(vacancy->barrier))
         ticket->t_place = vacancy->place;
 }
 
@@ -184,7 +197,7 @@ amp_barrier_withdraw(struct amp_cell *barrier, struct amp_ticket *ticket)
     if (round_of(barrier) == ticket->t_number && barrier->b_runner == AMP_NOBODY) {
         struct vacancy vacancy = {barrier, ticket->t_place};
         amp_tickets_each(amp_cell_index(barrier), move_last_up, &vacancy);
-        barrier->b_arrived--;
+        set_arrivals(barrier, arrivals(barrier) - 1);
     }
     give_back(ticket);
     leave(barrier);
@@ -202,7 +215,7 @@ void
 amp_barrier_reset(struct amp_cell *barrier)
 {
     enter(barrier);
-    if (barrier->b_arrived > 0)
+    if (arrivals(barrier) > 0)
         break_round(barrier);
     atomic_store_explicit(&barrier->b_broken, 0, memory_order_release);
     leave(barrier);
@@ -211,7 +224,7 @@ amp_barrier_reset(struct amp_cell *barrier)
 uint32_t
 amp_barrier_waiting(const struct amp_cell *barrier)
 {
-    return *(const volatile uint32_t *) &barrier->b_arrived; /* a report: may be old by now */
+    return arrivals(barrier); /* a report: may be old by now */
 }
 
 void

@@ -177,3 +177,12 @@ amp_family_join(const char *name)
     pthread_mutex_unlock(&making);
     return failure != 0 ? failure : amp_member_begin(name);
 }
+
+void
+amp_family_leave(int status)
+{
+    amp_member_leave(status);
+    amp_ring_thread_leave();
+    amp_roster_thread_leave();
+    amp_lock_thread_leave();
+}

@@ -19,6 +19,11 @@
    had. */
 int amp_family_join(const char *name);
 
+/* The last thing that a thread does with the core: it is a member no more, as by amp_member_leave,
+   and the memory that the core has for it is freed. What it holds of locks goes to the next owner,
+   who is told, once the thread has ended. */
+void amp_family_leave(int status);
+
 /* Told by amp_spawn: a fork of ours is under way. A fork by anybody else makes the child a member
    of its own right, which holds what its parent held. */
 void amp_family_forking(bool under_way);

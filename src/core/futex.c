@@ -58,6 +58,7 @@ kernel_wake(amp_word *word, int count)
 static int
 kernel_add_and_wake(amp_word *word, int addend, int count)
 {
+    AMP_RELEASED(word);
     return futex_call(word, FUTEX_WAKE_OP, (uint32_t) count, NULL, word,
                       OPERATION(FUTEX_OP_ADD, addend));
 }
@@ -68,12 +69,14 @@ kernel_set_and_wake(amp_word *word, uint32_t value, int count)
     uint32_t operation = OPERATION(FUTEX_OP_SET, 0);
     if (value != 0)
         operation = OPERATION((FUTEX_OP_SET | FUTEX_OP_OPARG_SHIFT), __builtin_ctz(value));
+    AMP_RELEASED(word);
     return futex_call(word, FUTEX_WAKE_OP, (uint32_t) count, NULL, word, operation);
 }
 
 static int
 kernel_clear_flag_and_wake(amp_word *word, int count)
 {
+    AMP_RELEASED(word);
     return futex_call(word, FUTEX_WAKE_OP, (uint32_t) count, NULL, word,
                       OPERATION(FUTEX_OP_ANDN, 1));
 }

@@ -15,6 +15,19 @@
 
 typedef _Atomic uint32_t amp_word; /* a word that a thread may sleep on */
 
+/*
+ * For the thread sanitizer, which follows what threads do to a word, but not what the kernel does.
+ * Three of the operations below change the word in the caller's name, and whoever sees the change
+ * may rely on what the caller wrote before: that is a release, and it is told so. (A fence is
+ * nothing to it either.)
+ */
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#define AMP_RELEASED(word) __tsan_release((void *) (word))
+#else
+#define AMP_RELEASED(word) ((void) 0)
+#endif
+
 #define AMP_WAKE_ALL INT32_MAX
 #define AMP_WAIT_MANY_MAX 128 /* the kernel's limit of words in one call */
 

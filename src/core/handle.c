@@ -216,6 +216,17 @@ amp_cell_of(amp_handle handle)
     return PHASE(state) == AMP_CELL_LIVE && GENERATION(state) == handle >> 32 ? cell : NULL;
 }
 
+void
+amp_cell_name(uint32_t index, char name[AMP_CELL_NAME])
+{
+    struct amp_header *h = amp_arena.header;
+    bool repaired = enter(h); /* under its lock the names are written */
+    memcpy(name, amp_cell_at(index)->c_name, AMP_CELL_NAME);
+    leave(h);
+    if (repaired)
+        look_at_all(AMP_NOBODY);
+}
+
 /* Zeroes all but the state and the locks. */
 static void
 clear(struct amp_cell *cell)

@@ -91,7 +91,7 @@ struct amp_cell {
         struct {                             /* AMP_CONDITION, AMP_BARRIER */
             amp_word b_round;                /* a barrier's */
             uint32_t b_parties;
-            uint32_t b_arrived;
+            _Atomic uint32_t b_arrived;
             _Atomic uint32_t b_broken;
             uint32_t b_runner;               /* member that runs the action, or AMP_NOBODY */
             uint32_t d_next;                 /* a condition's next number */
@@ -196,6 +196,9 @@ amp_handle_index(amp_handle handle)
 }
 
 amp_handle amp_cell_handle(const struct amp_cell *cell);
+
+/* What an object is called that the caller does not hold, and that may end now: a copy. */
+void amp_cell_name(uint32_t index, char name[AMP_CELL_NAME]);
 
 /* The cell of a handle, or NULL when it names nothing alive. */
 struct amp_cell *amp_cell_of(amp_handle handle);

@@ -70,6 +70,26 @@ amp_lock_wake(struct amp_lock *lock)
     }
 }
 
+#if defined(__SANITIZE_THREAD__)
+/* The next owners may rely on what this one wrote: a release, which the kernel does for the dead. */
+void
+amp_lock_thread_leave(void)
+{
+    struct robust_list_head *head = amp_self.robust;
+    struct robust_list *next = head ? head->list.next : NULL;
+    while (next != NULL && next != &head->list) {
+        struct robust_list *link = (struct robust_list *) ((uintptr_t) next & ~(uintptr_t) 1);
+        next = link->next;
+        AMP_RELEASED((char *) link + head->futex_offset);
+    }
+}
+#else
+void
+amp_lock_thread_leave(void)
+{
+}
+#endif
+
 /*
  * The trial. A task takes a lock by a robust list of its own and ends; its end must mark the word. The
  * task runs in our memory, so that a large heap costs nothing, and does nothing but system calls on
@@ -82,7 +102,9 @@ struct trial {
     char stack[8192] __attribute__((aligned(16)));
 };
 
-static int
+/* Not for the thread sanitizer, which keeps a stack of calls for each thread: this is a second one
+   with the storage of the first, and never returns. */
+__attribute__((no_sanitize("thread"))) static int
 die_with_lock(void *argument)
 {
     struct trial *trial = argument;

@@ -57,6 +57,10 @@ bool amp_lock_works(void);
 int amp_lock_wait(struct amp_lock *lock, amp_time deadline, struct amp_what *what);
 void amp_lock_wake(struct amp_lock *lock);
 
+/* The calling thread ends: the kernel will give away the locks that it holds. Nothing is done but
+   for the thread sanitizer, which does not see the kernel do it. */
+void amp_lock_thread_leave(void);
+
 #define AMP_COMPILER_BARRIER() atomic_signal_fence(memory_order_seq_cst)
 
 /* The kernel looks at the lock that is "pending" besides those in the list: it covers the
@@ -167,6 +171,8 @@ amp_lock_leave(struct amp_lock *lock)
     uint32_t mine = amp_self.tid;
     amp_lock_pending(lock);
     amp_lock_unlink(lock);
+    AMP_RELEASED(&lock->l_word); /* gcc 12's library loses this compare-and-swap's release at times;
+                                    clang's does not */
     if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
                              &lock->l_word, &mine, 0, memory_order_release, memory_order_relaxed),
                          0))

@@ -566,6 +566,14 @@ amp_message_done(struct amp_message *message)
     message->heap = NULL;
 }
 
+void
+amp_ring_thread_leave(void)
+{
+    free(copies);
+    copies = NULL;
+    copies_in_use = false;
+}
+
 uint32_t
 amp_ring_size(const struct amp_cell *q)
 {

@@ -99,6 +99,9 @@ int amp_ring_take_lease(struct amp_cell *queue, uint32_t lease, amp_time deadlin
 
 void amp_message_done(struct amp_message *message);
 
+/* The calling thread ends, and reads no message: its memory for copies is freed. */
+void amp_ring_thread_leave(void);
+
 /* Messages in it. */
 uint32_t amp_ring_size(const struct amp_cell *queue);
 bool amp_ring_is_full(const struct amp_cell *queue);

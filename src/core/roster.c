@@ -54,9 +54,11 @@ find_free(struct amp_header *h, uint32_t *index)
 static void
 fill_in(struct amp_member *m, const char *name)
 {
-    m->m_parent = amp_self.member;
-    m->m_parent_generation =
-        amp_self.member == AMP_NOBODY ? 0 : amp_member_generation(amp_member_at(amp_self.member));
+    uint32_t parent = amp_self.member;
+    uint32_t generation = parent == AMP_NOBODY ? 0 : amp_member_generation(amp_member_at(parent));
+    /* relaxed: who looked at the slot's state too early looks again, under the recovery lock */
+    atomic_store_explicit(&m->m_parent, parent, memory_order_relaxed);
+    atomic_store_explicit(&m->m_parent_generation, generation, memory_order_relaxed);
     snprintf(m->m_name, sizeof m->m_name, "%s", name);
     atomic_store_explicit(&m->m_pid, 0, memory_order_relaxed);
     atomic_store_explicit(&m->m_tid, 0, memory_order_relaxed);
@@ -207,10 +209,11 @@ is_dead(const struct amp_member *m, uint64_t state, bool reaped)
 {
     if ((state & 0xff) == AMP_LIVE)
         return life_is_over(m);
-    if ((state & 0xff) == AMP_RESERVED)
-        return reaped || (m->m_parent != AMP_NOBODY &&
-                          !amp_member_lives(m->m_parent, m->m_parent_generation));
-    return false;
+    if ((state & 0xff) != AMP_RESERVED)
+        return false;
+    uint32_t parent = atomic_load_explicit(&m->m_parent, memory_order_relaxed);
+    uint32_t its = atomic_load_explicit(&m->m_parent_generation, memory_order_relaxed);
+    return reaped || (parent != AMP_NOBODY && !amp_member_lives(parent, its));
 }
 
 /* Lowers the top over free slots, so that a family that was large once does not look at all of
@@ -224,6 +227,16 @@ lower_top(void)
         top--;
     atomic_store_explicit(&h->h_members_top, top, memory_order_release);
     amp_lock_leave(&h->h_roster_lock);
+}
+
+/* No object has them any more, but others may be looking through all tickets. */
+static void
+free_tickets(struct amp_member *m)
+{
+    for (int i = 0; i < AMP_TICKETS; i++) {
+        atomic_store_explicit(&m->m_tickets[i].t_cell, 0, memory_order_relaxed);
+        atomic_store_explicit(&m->m_tickets[i].t_word, AMP_TICKET_IDLE, memory_order_relaxed);
+    }
 }
 
 void
@@ -243,7 +256,7 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
     if (is_ours) {
         for (int i = 0; amp_burial_steps[i] != NULL; i++)
             amp_burial_steps[i](index);
-        memset(m->m_tickets, 0, sizeof m->m_tickets);
+        free_tickets(m);
         atomic_store_explicit(&m->m_waiting.w_kind, 0, memory_order_relaxed);
         atomic_store_explicit(&m->m_waiting.w_serial, /* even, whatever it died in */
                               (m->m_waiting.w_serial + 2) & ~1u, memory_order_relaxed);
@@ -286,6 +299,14 @@ amp_member_of_thread(uint32_t tid)
             return i;
     }
     return AMP_NOBODY;
+}
+
+void
+amp_member_name(uint32_t index, char name[AMP_NAME_SIZE])
+{
+    struct amp_header *h = enter();
+    memcpy(name, amp_member_at(index)->m_name, AMP_NAME_SIZE);
+    amp_lock_leave(&h->h_roster_lock);
 }
 
 bool
@@ -397,6 +418,13 @@ amp_roster_last_deadlock(const struct amp_edge **chain)
 {
     *chain = last_deadlock ? last_deadlock->chain : NULL;
     return last_deadlock ? last_deadlock->length : 0;
+}
+
+void
+amp_roster_thread_leave(void)
+{
+    free(last_deadlock);
+    last_deadlock = NULL;
 }
 
 static int

@@ -60,15 +60,16 @@ struct amp_member {                  /* 512 bytes; see AMP_ROSTER_SLOT */
     _Atomic uint64_t m_state;        /* generation << 8 | phase */
     _Atomic uint32_t m_pid;          /* set by the member when it enters */
     _Atomic uint32_t m_tid;
-    uint32_t m_parent;               /* slot of who reserved it; the same for its generation */
-    uint32_t m_parent_generation;
+    _Atomic uint32_t m_parent;       /* slot of who reserved it; the same for its generation */
+    _Atomic uint32_t m_parent_generation;
     _Atomic int32_t m_status;        /* how it ended, by its own word: for who looks */
     _Atomic uint32_t m_handling;     /* in the middle of making or dropping objects; see handle.c */
     _Atomic uint32_t m_pin;          /* run of pages that it reads in place; see ring.c */
     uint32_t m_spare;
     struct amp_waiting m_waiting;
     struct amp_ticket m_tickets[AMP_TICKETS];
-    char m_name[AMP_NAME_SIZE];      /* set by who reserves it */
+    char m_name[AMP_NAME_SIZE];      /* set by who reserves it, under the roster's lock; see
+                                        amp_member_name() */
 };
 
 _Static_assert(sizeof(struct amp_member) <= AMP_ROSTER_SLOT, "a member fits its slot");
@@ -139,6 +140,9 @@ void amp_roster_sweep(void);
 /* The live member with this thread id, or AMP_NOBODY. */
 uint32_t amp_member_of_thread(uint32_t tid);
 
+/* What the slot's member is called: a copy, since it may end now and another take its slot. */
+void amp_member_name(uint32_t index, char name[AMP_NAME_SIZE]);
+
 /* A consistent copy of what a member waits for; false when it does not wait, or not long enough
    to be read. */
 bool amp_member_waiting(uint32_t index, struct amp_what *what);
@@ -159,6 +163,9 @@ unsigned amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain
 /* The cycle for which a wait of the calling thread last gave -EDEADLK: its members may have gone
    their ways since. */
 unsigned amp_roster_last_deadlock(const struct amp_edge **chain);
+
+/* The calling thread ends, or will not ask for the cycle any more: it is forgotten. */
+void amp_roster_thread_leave(void);
 
 /* A ticket of the calling thread that is not in use, or NULL when all are. */
 struct amp_ticket *amp_ticket_free(void);

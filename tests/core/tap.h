@@ -148,46 +148,6 @@ tap_sanitized(void)
 #endif
 }
 
-/*
- * The thread sanitizer does not see what the kernel does to a word. For it the same is done
- * here, in two steps: good enough where nobody dies.
- */
-#if defined(__SANITIZE_THREAD__)
-static int
-tap_visible_add(amp_word *word, int addend, int count)
-{
-    atomic_fetch_add(word, (uint32_t) addend);
-    return amp_futex.wake(word, count);
-}
-
-static int
-tap_visible_set(amp_word *word, uint32_t value, int count)
-{
-    atomic_exchange(word, value);
-    return amp_futex.wake(word, count);
-}
-
-static int
-tap_visible_clear(amp_word *word, int count)
-{
-    atomic_fetch_and(word, ~1u);
-    return amp_futex.wake(word, count);
-}
-
-static inline void
-tap_visible_kernel(void)
-{
-    amp_futex.add_and_wake = tap_visible_add;
-    amp_futex.set_and_wake = tap_visible_set;
-    amp_futex.clear_flag_and_wake = tap_visible_clear;
-}
-#else
-static inline void
-tap_visible_kernel(void)
-{
-}
-#endif
-
 /* True where a signal's handler runs when the signal arrives. The thread sanitizer puts it off. */
 static inline bool
 tap_signals_arrive(void)
@@ -206,7 +166,6 @@ tap_family(uint64_t bytes)
     setvbuf(stdout, NULL, _IOLBF, 0);
     amp_thread_enter();
     tap_need(amp_lock_works());
-    tap_visible_kernel();
     tap_need(amp_arena_make(bytes ? bytes : TAP_ARENA) == 0);
     amp_roster_watch();
     tap_need(amp_family_join("test") == 0);
@@ -293,7 +252,7 @@ tap_worker_run(void *argument)
         return NULL;
     }
     worker->status = worker->function(worker->index);
-    amp_member_leave(worker->status);
+    amp_family_leave(worker->status);
     return NULL;
 }
 
