@@ -401,7 +401,7 @@ thread_main(void *argument)
         if (L)
             lua_close(L);
         see_begun();
-        amp_member_end();
+        amp_family_end();
     }
     this_thread = NULL;
     drop(thread);

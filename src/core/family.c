@@ -178,11 +178,25 @@ amp_family_join(const char *name)
     return failure != 0 ? failure : amp_member_begin(name);
 }
 
+/* What the core has of the calling thread's, besides its slot. */
+static void
+forget_thread(void)
+{
+    amp_ring_thread_leave();
+    amp_roster_thread_leave();
+    amp_lock_thread_leave();
+}
+
 void
 amp_family_leave(int status)
 {
     amp_member_leave(status);
-    amp_ring_thread_leave();
-    amp_roster_thread_leave();
-    amp_lock_thread_leave();
+    forget_thread();
+}
+
+void
+amp_family_end(void)
+{
+    amp_member_end();
+    forget_thread();
 }
