@@ -35,14 +35,28 @@ struct amp_cell *luampB_push_queue(lua_State *L, const char *name);
 /* The cell of the queue, of whichever class, at the index; raises. */
 struct amp_cell *luampB_check_queue(lua_State *L, int index);
 
+/* Why a call did not get or put: "timeout", "closed", or at_once; raises for other failures. */
+const char *luampB_reason(lua_State *L, int result, const char *at_once, const char *what);
+
+static inline struct amp_what
+luampB_what_for(const struct luampO_object *object)
+{
+    return (struct amp_what) {.kind = AMP_QUEUE, .cell = amp_cell_index(object->cell)};
+}
+
+/* The queue that the open end of a pipe reads; raises when it can only send. */
+struct amp_cell *luampB_incoming(lua_State *L, const struct luampO_object *object);
+
 /* The lock of a value or an array is a view of this class: sync.c. */
 extern const struct luampO_class luampB_rlock_class;
 
+int luampB_new_pipe(lua_State *L);
 int luampB_new_value(lua_State *L);
 int luampB_new_array(lua_State *L);
 int luampB_new_dict(lua_State *L);
 int luampB_new_list(lua_State *L);
 int luampB_new_shared_memory(lua_State *L);
+void luampB_define_connections(lua_State *L);
 void luampB_define_values(lua_State *L);
 void luampB_define_tables(lua_State *L);
 void luampB_define_shared_memory(lua_State *L);
