@@ -42,6 +42,12 @@ void luampC_encode (lua_State *L, int first, int count, const char *root,
                     struct luampC_message *out);
 
 /*
+ * The same for a receiver that decodes with these flags: what it does not accept cannot be sent.
+ */
+void luampC_encode_for (lua_State *L, int first, int count, const char *root, unsigned flags,
+                        struct luampC_message *out);
+
+/*
  * Pushes one value, the owner of the bytes of the message that luampC_encode() made last; later
  * encodes then use other memory.  The message is valid for as long as that value is on the stack.
  */

@@ -40,6 +40,7 @@ struct encoder {
     int room;                           /* stack slots known to be free */
     int checked;                        /* enum checked: the names, in this message */
     const char *root;
+    unsigned flags;                     /* what the receiver accepts */
     int count;                          /* of the values */
     int number;                         /* of the one that is being written */
 };
@@ -611,6 +612,9 @@ write_function (struct encoder *e)
     enum outcome outcome = write_named(e, function);
     if (outcome != UNNAMED)
         return outcome;
+    if (!(e->flags & LUAMPC_FUNCTIONS))
+        return refuse(e, "functions go over a socket only when both sides ask for it "
+                         "(functions = true)");
     if (lua_iscfunction(e->L, -1))
         return refuse(e, "a C function can only go by name, and no loaded module has this one");
     size_t where = place_of(e, function);
@@ -681,6 +685,9 @@ write_object (struct encoder *e)
 
     if (luampO_to_wire(e->L, -1, &wire, &why) != 1)
         return refuse_userdata(e, why);
+    if (!(e->flags & LUAMPC_OBJECTS))
+        return refuse(e, "a luamp object stays among the processes that share its memory, and a "
+                         "socket may lead elsewhere");
     size_t where = place_of(e, lua_touserdata(e->L, -1));
     if (where != NOWHERE)
         write_same(e, TAG_SAME, where);
@@ -811,7 +818,15 @@ write_message (struct encoder *e, int first)
 void
 luampC_encode (lua_State *L, int first, int count, const char *root, struct luampC_message *out)
 {
-    struct encoder e = {.L = L, .root = root, .count = count, .base = lua_gettop(L)};
+    luampC_encode_for(L, first, count, root, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS, out);
+}
+
+void
+luampC_encode_for (lua_State *L, int first, int count, const char *root, unsigned flags,
+                   struct luampC_message *out)
+{
+    struct encoder e = {.L = L, .root = root, .flags = flags, .count = count,
+                        .base = lua_gettop(L)};
 
     first = lua_absindex(L, first);
     luaL_checkstack(L, BASE_NAMES + SLOTS_OF_WORK + 5, NULL);

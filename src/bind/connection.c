@@ -1,5 +1,7 @@
 /*
- * connection: ipc.Pipe and its ends.
+ * connection: ipc.Pipe and its ends, and the class of all connections.
+ *
+ * A connection by a socket has the same methods; what they do for it is in socket.c.
  *
  * A pipe is two queues, or one, and an end holds the queue that it reads and the one that it
  * writes. Order in every call as in ipc.c. Beside that there is the sentry: a connection as a
@@ -17,7 +19,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static const struct luampO_class connection_class;
+static bool
+is_socket(const struct luampO_object *object)
+{
+    return amp_cell_kind(object->cell) == AMP_SOCKET;
+}
 
 #define PIPE_SEGMENTS 4 /* of a direction: what is sent beyond waits for the reader */
 
@@ -56,11 +62,13 @@ sent(lua_State *L, int result)
 static int
 connection_send(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &connection_class);
-    struct amp_cell *queue = outgoing(L, object);
+    struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
+    struct amp_cell *queue = is_socket(object) ? NULL : outgoing(L, object);
     if (lua_isnoneornil(L, 2))
         return luaL_error(L, "nil is not a message; to say that no more will come, close the "
                           "connection");
+    if (queue == NULL)
+        return luampB_socket_send(L);
     struct luampB_outgoing out;
     luampB_encode(L, 2, "value", &out);
     struct amp_what what = luampB_what_for(object);
@@ -71,8 +79,8 @@ connection_send(lua_State *L)
 static int
 connection_send_bytes(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &connection_class);
-    struct amp_cell *queue = outgoing(L, object);
+    struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
+    struct amp_cell *queue = is_socket(object) ? NULL : outgoing(L, object);
     size_t length;
     const char *bytes = luaL_checklstring(L, 2, &length);
     lua_Integer from = luaL_optinteger(L, 3, 1);
@@ -87,6 +95,8 @@ connection_send_bytes(lua_State *L)
         to = (lua_Integer) length;
     if (from > to)
         from = 1, to = 0;
+    if (queue == NULL)
+        return luampB_socket_send_bytes(L, bytes + from - 1, (size_t) (to - from + 1));
     struct luampB_outgoing out = {
         .keeps = true,
         .message = {
@@ -204,6 +214,8 @@ open_sentry(int inherited)
 static void
 connection_detach(struct luampO_object *object)
 {
+    if (is_socket(object))
+        return; /* the process's table has it */
     struct sentry *sentry = object->attached;
     if (sentry->process == getpid()) {
         atomic_store(&sentry->stop, 1);
@@ -250,8 +262,10 @@ get_sentry(struct luampO_object *object, struct sentry **result)
 static int
 connection_fileno(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
     struct sentry *sentry;
+    if (is_socket(object))
+        return luampB_socket_fileno(L);
     luampB_incoming(L, object);
     int failure = get_sentry(object, &sentry);
     if (failure != 0)
@@ -277,8 +291,10 @@ take(lua_State *L, struct luampO_object *object, struct amp_message *message)
 static int
 connection_recv(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
     struct amp_message message;
+    if (is_socket(object))
+        return luampB_socket_recv(L);
     int result = take(L, object, &message);
     if (result != 0)
         return luampB_give_up(L, luampB_reason(L, result, "empty", "receive"));
@@ -297,10 +313,12 @@ push_bytes(lua_State *L)
 static int
 connection_recv_bytes(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &connection_class);
+    struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
     lua_Integer max = luaL_optinteger(L, 2, LUA_MAXINTEGER);
     luaL_argcheck(L, max >= 0, 2, "a number of bytes expected");
     struct amp_message message;
+    if (is_socket(object))
+        return luampB_socket_recv_bytes(L, (uint64_t) max);
     int result = take(L, object, &message);
     if (result != 0)
         return luampB_give_up(L, luampB_reason(L, result, "empty", "receive"));
@@ -334,9 +352,11 @@ connection_recv_bytes(lua_State *L)
 static int
 connection_poll(lua_State *L)
 {
-    struct luampO_object *object = luampO_check(L, 1, &connection_class);
-    struct amp_cell *queue = luampB_incoming(L, object);
+    struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
     amp_time deadline = lua_isnoneornil(L, 2) ? AMP_AT_ONCE : luampB_timeout(L, 2);
+    if (is_socket(object))
+        return luampB_socket_poll(L, deadline);
+    struct amp_cell *queue = luampB_incoming(L, object);
     struct amp_what what = luampB_what_for(object);
     for (;;) {
         uint32_t word;
@@ -363,8 +383,8 @@ static int
 connection_close(lua_State *L)
 {
     struct luampO_object *object = luampO_peek(L, 1);
-    if (object == NULL || object->class != &connection_class)
-        return luampO_wrong(L, 1, &connection_class);
+    if (object == NULL || object->class != &luampB_connection_class)
+        return luampO_wrong(L, 1, &luampB_connection_class);
     luampO_close(L, object);
     return 0;
 }
@@ -376,15 +396,15 @@ connection_index(lua_State *L)
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
         return 1;
     struct luampO_object *object = luampO_peek(L, 1);
-    if (object == NULL || object->class != &connection_class)
-        return luampO_wrong(L, 1, &connection_class);
+    if (object == NULL || object->class != &luampB_connection_class)
+        return luampO_wrong(L, 1, &luampB_connection_class);
     const char *field = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     if (strcmp(field, "closed") == 0)
         lua_pushboolean(L, object->cell == NULL);
     else if (strcmp(field, "readable") == 0)
-        lua_pushboolean(L, object->cell != NULL && object->cell->p_in != 0);
+        lua_pushboolean(L, object->cell != NULL && (is_socket(object) || object->cell->p_in != 0));
     else if (strcmp(field, "writable") == 0)
-        lua_pushboolean(L, object->cell != NULL && object->cell->p_out != 0);
+        lua_pushboolean(L, object->cell != NULL && (is_socket(object) || object->cell->p_out != 0));
     else
         lua_pushnil(L);
     return 1;
@@ -394,8 +414,17 @@ static void
 describe_connection(lua_State *L, struct luampO_object *object, luaL_Buffer *text)
 {
     (void) L;
-    bool in = object->cell->p_in != 0, out = object->cell->p_out != 0;
+    bool in = is_socket(object) || object->cell->p_in != 0;
+    bool out = is_socket(object) || object->cell->p_out != 0;
     luaL_addstring(text, in && out ? "duplex" : in ? "receives" : "sends");
+}
+
+static bool
+connection_arrives(lua_State *L, struct amp_cell *cell)
+{
+    if (amp_cell_kind(cell) == AMP_SOCKET)
+        luampB_endpoint_arrives(L, cell, "Connection");
+    return amp_cell_kind(cell) == AMP_SOCKET || amp_cell_kind(cell) == AMP_PIPE_END;
 }
 
 static const luaL_Reg connection_methods[] = {
@@ -409,7 +438,7 @@ static const luaL_Reg connection_methods[] = {
     {NULL, NULL},
 };
 static const luaL_Reg connection_metamethods[] = {{"__close", connection_close}, {NULL, NULL}};
-static const struct luampO_class connection_class = {
+const struct luampO_class luampB_connection_class = {
     .name = "Connection",
     .module = "ipc",
     .maker = "Pipe",
@@ -419,6 +448,7 @@ static const struct luampO_class connection_class = {
     .metamethods = connection_metamethods,
     .own_index = connection_index,
     .describe = describe_connection,
+    .arrives = connection_arrives,
     .detach = connection_detach,
 };
 
@@ -436,12 +466,12 @@ int
 luampB_new_pipe(lua_State *L)
 {
     static const char *const options[] = {"duplex:boolean", NULL};
-    luampO_arguments(L, &connection_class, options);
+    luampO_arguments(L, &luampB_connection_class, options);
     if (!lua_isnil(L, 1))
         luaL_checktype(L, 1, LUA_TBOOLEAN);
     bool duplex = lua_isnil(L, 1) || lua_toboolean(L, 1);
-    struct luampO_object *first = luampO_push_new(L, &connection_class);
-    struct luampO_object *second = luampO_push_new(L, &connection_class);
+    struct luampO_object *first = luampO_push_new(L, &luampB_connection_class);
+    struct luampO_object *second = luampO_push_new(L, &luampB_connection_class);
     for (int i = 0; i < 2; i++) {
         if (lua_isnil(L, 2))
             luampO_push_name(L, i);
@@ -450,11 +480,11 @@ luampB_new_pipe(lua_State *L)
     }
     amp_handle to_first = make_direction(L);
     amp_handle to_second = duplex ? make_direction(L) : 0;
-    struct amp_cell *one = luampO_new_cell(L, &connection_class, 5);
+    struct amp_cell *one = luampO_new_cell(L, &luampB_connection_class, 5);
     amp_pipe_end_init(one, to_first, to_second);
     lua_pushvalue(L, 3);
     luampO_made(L, first, one);
-    struct amp_cell *other = luampO_new_cell(L, &connection_class, 6);
+    struct amp_cell *other = luampO_new_cell(L, &luampB_connection_class, 6);
     amp_pipe_end_init(other, to_second, to_first);
     lua_pushvalue(L, 4);
     luampO_made(L, second, other);
@@ -468,5 +498,5 @@ luampB_new_pipe(lua_State *L)
 void
 luampB_define_connections(lua_State *L)
 {
-    luampO_define(L, &connection_class);
+    luampO_define(L, &luampB_connection_class);
 }

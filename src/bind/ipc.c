@@ -476,6 +476,7 @@ luampB_check_queue(lua_State *L, int index)
 struct awaited {
     struct amp_cell *queue;
     struct amp_cell *event;
+    struct luampO_object *endpoint; /* with its descriptor */
     int descriptor; /* -1: none */
     bool is_ready;  /* whatever those say: a queue whose next get raises */
 };
@@ -490,7 +491,11 @@ add_awaited(lua_State *L, int index, struct awaited *awaited)
             luampO_closed(L, object);
         if (object->class->kind == AMP_QUEUE)
             awaited->queue = object->cell, awaited->is_ready = object->owes_error;
-        else if (object->class->kind == AMP_PIPE_END)
+        else if (amp_cell_kind(object->cell) == AMP_SOCKET ||
+                 amp_cell_kind(object->cell) == AMP_LISTENER) {
+            awaited->endpoint = object;
+            awaited->descriptor = luampB_endpoint_descriptor(L, object);
+        } else if (object->class->kind == AMP_PIPE_END)
             awaited->queue = luampB_incoming(L, object);
         else if (object->class->kind == AMP_EVENT)
             awaited->event = object->cell;
@@ -512,7 +517,7 @@ add_awaited(lua_State *L, int index, struct awaited *awaited)
             return;
         }
     }
-    luaL_error(L, "ipc.wait waits for connections, queues, events, started processes and "
+    luaL_error(L, "ipc.wait waits for connections, listeners, queues, events, started processes and "
                "descriptors, not for a %s", luaL_typename(L, index));
 }
 
@@ -580,7 +585,11 @@ look_at(lua_State *L, const struct awaited *all, int n, bool *is_ready)
 {
     bool any = false;
     for (int i = 0; i < n; i++) {
-        if (all[i].descriptor >= 0) {
+        if (all[i].endpoint) {
+            if (all[i].endpoint->cell == NULL)
+                luampO_closed(L, all[i].endpoint); /* by a handler */
+            is_ready[i] = luampB_endpoint_is_ready(L, all[i].endpoint);
+        } else if (all[i].descriptor >= 0) {
             struct pollfd poll = {.fd = all[i].descriptor, .events = POLLIN};
             struct amp_what what = {.kind = AMP_SELECTING};
             is_ready[i] = amp_wait_descriptors(&poll, 1, AMP_AT_ONCE, &what) > 0;
@@ -607,10 +616,10 @@ ipc_wait(lua_State *L)
     struct pollfd polls[AMP_WAIT_MANY_MAX];
     bool is_ready[AMP_WAIT_MANY_MAX];
     lua_settop(L, 2);
-    for (lua_Integer i = 0; i < n; i++) {
+    luaL_checkstack(L, AMP_WAIT_MANY_MAX + 8, NULL);
+    for (lua_Integer i = 0; i < n; i++) { /* they stay on the stack: a handler may change the list */
         lua_geti(L, 1, i + 1);
-        add_awaited(L, 3, &all[i]);
-        lua_settop(L, 2);
+        add_awaited(L, 3 + (int) i, &all[i]);
     }
     struct amp_what what = {.kind = AMP_SELECTING};
     while (!look_at(L, all, (int) n, is_ready)) {
@@ -628,7 +637,7 @@ ipc_wait(lua_State *L)
     lua_Integer found = 0;
     for (lua_Integer i = 0; i < n; i++) {
         if (is_ready[i]) {
-            lua_geti(L, 1, i + 1);
+            lua_pushvalue(L, 3 + (int) i);
             lua_seti(L, -2, ++found);
         }
     }
@@ -654,6 +663,8 @@ static const luaL_Reg functions[] = {
     {"JoinableQueue", new_joinable_queue},
     {"SimpleQueue", new_simple_queue},
     {"Pipe", luampB_new_pipe},
+    {"Listener", luampB_new_listener},
+    {"Client", luampB_new_client},
     {"SharedMemory", luampB_new_shared_memory},
     {"Value", luampB_new_value},
     {"Array", luampB_new_array},
@@ -671,6 +682,7 @@ luampB_open_ipc(lua_State *L)
     luampO_define(L, &joinable_class);
     luampO_define(L, &simple_class);
     luampB_define_connections(L);
+    luampB_define_sockets(L);
     luampB_define_values(L);
     luampB_define_tables(L);
     luampB_define_shared_memory(L);

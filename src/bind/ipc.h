@@ -47,16 +47,38 @@ luampB_what_for(const struct luampO_object *object)
 /* The queue that the open end of a pipe reads; raises when it can only send. */
 struct amp_cell *luampB_incoming(lua_State *L, const struct luampO_object *object);
 
+/* All connections are of this class; those by sockets have a cell of the kind AMP_SOCKET. */
+extern const struct luampO_class luampB_connection_class;
+
+/* The connection's methods, for one by a socket that stands at index 1, open. */
+int luampB_socket_send(lua_State *L);
+int luampB_socket_send_bytes(lua_State *L, const char *bytes, size_t length);
+int luampB_socket_recv(lua_State *L);
+int luampB_socket_recv_bytes(lua_State *L, uint64_t max);
+int luampB_socket_poll(lua_State *L, amp_time deadline);
+int luampB_socket_fileno(lua_State *L);
+
+/* For ipc.wait, of an open connection by a socket or a listener: what to poll; and whether it is
+   ready, which for the connection the descriptor says as well. */
+int luampB_endpoint_descriptor(lua_State *L, struct luampO_object *object);
+bool luampB_endpoint_is_ready(lua_State *L, struct luampO_object *object);
+
+/* Raises when the descriptor of the object is not to be had in this process. */
+void luampB_endpoint_arrives(lua_State *L, struct amp_cell *cell, const char *class);
+
 /* The lock of a value or an array is a view of this class: sync.c. */
 extern const struct luampO_class luampB_rlock_class;
 
 int luampB_new_pipe(lua_State *L);
+int luampB_new_listener(lua_State *L);
+int luampB_new_client(lua_State *L);
 int luampB_new_value(lua_State *L);
 int luampB_new_array(lua_State *L);
 int luampB_new_dict(lua_State *L);
 int luampB_new_list(lua_State *L);
 int luampB_new_shared_memory(lua_State *L);
 void luampB_define_connections(lua_State *L);
+void luampB_define_sockets(lua_State *L);
 void luampB_define_values(lua_State *L);
 void luampB_define_tables(lua_State *L);
 void luampB_define_shared_memory(lua_State *L);

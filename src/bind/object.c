@@ -611,14 +611,21 @@ luampO_new_part(lua_State *L, enum amp_kind kind, const char *name)
     return cell;
 }
 
-struct amp_cell *
-luampO_new_cell(lua_State *L, const struct luampO_class *class, int name)
+void
+luampO_name(lua_State *L, int name)
 {
     name = lua_absindex(L, name);
     if (lua_type(L, name) != LUA_TSTRING) {
         luampO_push_name(L, 0);
         lua_replace(L, name);
     }
+}
+
+struct amp_cell *
+luampO_new_cell(lua_State *L, const struct luampO_class *class, int name)
+{
+    name = lua_absindex(L, name);
+    luampO_name(L, name);
     return luampO_new_part(L, class->kind, lua_tostring(L, name));
 }
 
@@ -685,7 +692,7 @@ luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
     if (cell == NULL || !is_arriving(wire->cell[0]))
         return 0;
     if (!wire->extra) {
-        if (amp_cell_kind(cell) != class->kind)
+        if (class->arrives ? !class->arrives(L, cell) : amp_cell_kind(cell) != class->kind)
             return 0;
         luampO_push(L, class, wire->cell[0]);
         return 1;

@@ -36,6 +36,7 @@ enum luampO_class_id { /* as written in messages */
     LUAMPO_LIST,
     LUAMPO_SHARED_MEMORY,
     LUAMPO_LOCAL,
+    LUAMPO_LISTENER,
     LUAMPO_CLASSES,
 };
 
@@ -55,6 +56,9 @@ struct luampO_class {
     void (*describe)(lua_State *L, struct luampO_object *object, luaL_Buffer *text);
     /* Why the object cannot be sent, or NULL. */
     const char *(*stays)(struct luampO_object *object);
+    /* Whether an object that arrives is of the class; NULL: when the cell is of its kind. Raises
+       when it is, and cannot be used in this process. */
+    bool (*arrives)(lua_State *L, struct amp_cell *cell);
     /* Frees what is in `attached`. Called once, while the cell is still held. */
     void (*detach)(struct luampO_object *object);
 };
@@ -128,6 +132,9 @@ void luampO_arguments(lua_State *L, const struct luampO_class *class, const char
 /* Takes a cell, named by the value at `name` or, when that is nil, by the line that calls.
    Between this and luampO_made nothing may raise. */
 struct amp_cell *luampO_new_cell(lua_State *L, const struct luampO_class *class, int name);
+
+/* Puts the name that it gives into the place of a value that is none. */
+void luampO_name(lua_State *L, int name);
 
 /* The same with an enum amp_kind and name given; for parts of objects. -ENOMEM etc. raise. */
 struct amp_cell *luampO_new_part(lua_State *L, enum amp_kind kind, const char *name);

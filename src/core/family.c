@@ -76,6 +76,8 @@ const struct amp_kind_operations *const amp_kinds[AMP_KINDS] = {
     [AMP_ARRAY] = &amp_array_operations,
     [AMP_DICT] = &amp_dict_operations,
     [AMP_LIST] = &amp_dict_operations,
+    [AMP_SOCKET] = &amp_socket_operations,
+    [AMP_LISTENER] = &amp_listener_operations,
 };
 
 /*

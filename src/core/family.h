@@ -8,6 +8,7 @@
 #include "barrier.h"
 #include "condition.h"
 #include "dict.h"
+#include "endpoint.h"
 #include "event.h"
 #include "ring.h"
 #include "semaphore.h"

@@ -474,12 +474,66 @@ amp_unhold(amp_handle handle)
        now. */
     if (amp_self.member == AMP_NOBODY || amp_cell_of(handle) == NULL)
         return;
+    const struct amp_kind_operations *kind =
+        amp_kinds[amp_cell_kind(amp_cell_at(amp_handle_index(handle)))];
     amp_handling(true);
     bury_cell(amp_self.member, amp_handle_index(handle)); /* it gives back what it has of it */
     clear_bit(amp_self.member, amp_handle_index(handle));
     consider(handle);
     settle_doubts();
     amp_handling(false);
+    if (kind && kind->left)
+        kind->left(handle);
+}
+
+bool
+amp_holds(uint32_t member, amp_handle handle)
+{
+    uint32_t index = amp_handle_index(handle);
+    return member != AMP_NOBODY && amp_cell_of(handle) != NULL &&
+           (atomic_load(bits_word(member, index)) >> index % 64 & 1);
+}
+
+/* A slot that is reserved, or whose member has not said yet in which process it is, counts as its
+   parent's: too long rather than too short. */
+static unsigned
+where_is(uint32_t member)
+{
+    uint32_t mine = (uint32_t) getpid();
+    const struct amp_member *m = amp_member_at(member);
+    uint32_t process = atomic_load_explicit(&m->m_pid, memory_order_acquire);
+    if (amp_member_phase(m) == AMP_RESERVED || process == 0) {
+        const struct amp_member *parent = amp_member_at(m->m_parent);
+        bool is_ours = m->m_parent >= amp_members_top() ||
+                       atomic_load_explicit(&parent->m_pid, memory_order_relaxed) == mine;
+        return is_ours ? AMP_HELD_HERE | AMP_HELD_ELSEWHERE : AMP_HELD_ELSEWHERE;
+    }
+    return process == mine ? AMP_HELD_HERE : AMP_HELD_ELSEWHERE;
+}
+
+unsigned
+amp_holders(amp_handle handle)
+{
+    struct amp_header *h = amp_arena.header;
+    unsigned holders = 0;
+    /* Under the table's lock no carrier ends; and no message is lost between two looks, as in
+       consider(). */
+    enter(h);
+    struct amp_cell *cell = amp_cell_of(handle);
+    for (uint32_t transfers = 0; cell != NULL;) {
+        transfers = atomic_load(&h->h_transfers);
+        holders = 0;
+        for (uint32_t i = 0; i < amp_members_top(); i++) {
+            if (amp_member_phase(amp_member_at(i)) != AMP_FREE && amp_holds(i, handle))
+                holders |= where_is(i);
+        }
+        if (atomic_load(&cell->c_sent) && is_carried(handle))
+            holders |= AMP_CARRIED;
+        if (atomic_load(&h->h_transfers) == transfers)
+            break;
+    }
+    leave(h);
+    return holders;
 }
 
 void

@@ -41,6 +41,8 @@ enum amp_kind {
     AMP_DICT,
     AMP_LIST,
     AMP_LOCAL,
+    AMP_SOCKET,
+    AMP_LISTENER,
     AMP_KINDS,
     /* What a member can wait for besides an object. */
     AMP_SLEEPING = 100,
@@ -107,6 +109,9 @@ struct amp_cell {
             uint32_t t_version;              /* of the last entry that was written */
             uint32_t t_count;                /* entries in it; a cache */
         };
+        struct {                             /* AMP_SOCKET; see endpoint.c */
+            amp_word k_sending;              /* who has sent a part of a message */
+        };
         unsigned char c_first[24];
     };
     struct amp_lock c_lock1;
@@ -115,6 +120,9 @@ struct amp_cell {
             amp_position q_head[2];
             amp_word q_taken;
             uint32_t q_published_seen;
+        };
+        struct {                             /* AMP_SOCKET */
+            amp_word k_receiving;            /* who has received a part of a message */
         };
         unsigned char c_second[24];
     };
@@ -140,6 +148,10 @@ struct amp_cell {
         struct {                             /* AMP_CONDITION: its lock */
             amp_handle d_lock;
         };
+        struct {                             /* AMP_SOCKET, AMP_LISTENER; see endpoint.c */
+            _Atomic uint32_t k_over;         /* enum amp_over */
+            uint32_t k_process;              /* that made it: its forks have the descriptor, too */
+        };
         struct {                             /* AMP_BARRIER */
             double b_timeout;                /* seconds, negative: none */
             uint32_t b_has_action;
@@ -162,6 +174,8 @@ struct amp_kind_operations {
     bool (*carries)(struct amp_cell *cell, amp_handle handle);
     /* A member that holds the cell drops it, or died. */
     void (*bury)(struct amp_cell *cell, uint32_t member);
+    /* A member of this process has let go of the object, which may have ended. Nothing is held. */
+    void (*left)(amp_handle handle);
 };
 extern const struct amp_kind_operations *const amp_kinds[AMP_KINDS];
 
@@ -222,6 +236,17 @@ void amp_hold_for(uint32_t member, const amp_handle *handles, uint32_t n);
 
 /* Counts a transfer: after amp_hold, before the message is taken. */
 void amp_hold_transferred(void);
+
+/* Who has to do with the object, seen from this process. */
+enum {
+    AMP_HELD_HERE = 1,      /* a member of this process holds it, or one that it is about to make */
+    AMP_HELD_ELSEWHERE = 2, /* a member of another process does */
+    AMP_CARRIED = 4,        /* a message carries it */
+};
+unsigned amp_holders(amp_handle handle);
+
+/* True when the member holds the object. */
+bool amp_holds(uint32_t member, amp_handle handle);
 
 /* The calling thread no longer holds the object, which ends if nobody else does. */
 void amp_unhold(amp_handle handle);
