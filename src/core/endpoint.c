@@ -15,6 +15,8 @@
 
 #define SLEEPER 1u /* flag of k_sending and k_receiving */
 
+amp_time amp_handshake_time = 10 * AMP_SECOND;
+
 /* A handshake of a listener's, or what became of one. */
 struct pending {
     struct pending *next;
@@ -365,7 +367,7 @@ begin_pending(struct amp_listening *listening, int descriptor)
     p->descriptor = descriptor;
     p->result = -EAGAIN;
     p->events = POLLIN;
-    p->deadline = amp_now() + AMP_HANDSHAKE_TIME;
+    p->deadline = amp_now() + amp_handshake_time;
     struct pending **at = &listening->first;
     while (*at != NULL)
         at = &(*at)->next;

@@ -104,8 +104,10 @@ void amp_connect_end(struct amp_connecting *connecting);
  * Listening.
  */
 
-#define AMP_PENDING_MAX 64                 /* handshakes that a listener has at a time */
-#define AMP_HANDSHAKE_TIME (10 * AMP_SECOND) /* then the other side has said nothing for long */
+#define AMP_PENDING_MAX 64 /* handshakes that a listener has at a time */
+
+/* How long a handshake may take: 10 seconds. May be changed by tests, before there is one. */
+extern amp_time amp_handshake_time;
 
 /* 0 or a negative errno; -EADDRINUSE for a path that a server which is gone has left is
    -EADDRNOTAVAIL, and for one that is no socket -ENOTSOCK. The key is copied. */

@@ -207,16 +207,14 @@ int
 amp_shake_step(struct amp_shake *shake, int descriptor, short *events)
 {
     for (;;) {
-        int sent = shake_send(shake, descriptor);
         size_t length = shake_look(shake);
+        int sent = shake_send(shake, descriptor);
         if (length == 0) {
-            /* What was added just now goes out first: the other side learns from it. */
-            if (sent == 0)
-                sent = shake_send(shake, descriptor);
+            /* What we have to say goes out before a failure is told: the other side learns from it. */
             *events = POLLOUT;
-            return sent == -EAGAIN && shake->failure != -EPROTO ? -EAGAIN
-                   : shake->failure != 0                        ? shake->failure
-                                                                : sent;
+            if (sent == -EAGAIN && shake->failure != -EPROTO)
+                return -EAGAIN;
+            return shake->failure != 0 ? shake->failure : sent;
         }
         ssize_t n = recv(descriptor, shake->in + shake->in_done, length - shake->in_done,
                          MSG_DONTWAIT);
