@@ -517,8 +517,8 @@ add_awaited(lua_State *L, int index, struct awaited *awaited)
             return;
         }
     }
-    luaL_error(L, "ipc.wait waits for connections, listeners, queues, events, started processes and "
-               "descriptors, not for a %s", luaL_typename(L, index));
+    luaL_error(L, "ipc.wait waits for connections, queues, events, listeners, started "
+               "processes and descriptors, not for a %s", luaL_typename(L, index));
 }
 
 static bool

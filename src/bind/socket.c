@@ -207,8 +207,11 @@ gather(lua_State *L, const struct luampO_class *class)
     lua_newtable(L);
     if (!lua_isnil(L, options)) {
         for (lua_pushnil(L); lua_next(L, options); lua_pop(L, 1)) {
-            if (all_in_one && lua_isinteger(L, -2))
-                continue;
+            if (lua_type(L, -2) == LUA_TNUMBER) {
+                if (all_in_one && (lua_tonumber(L, -2) == 1 || lua_tonumber(L, -2) == 2))
+                    continue;
+                luaL_error(L, "an option of ipc.%s has a name, not a number", class->name);
+            }
             lua_pushvalue(L, -2);
             lua_pushvalue(L, -2);
             lua_rawset(L, 3);

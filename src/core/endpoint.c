@@ -87,10 +87,35 @@ in_child(void)
     pthread_mutex_unlock(&mutex);
 }
 
+/* Removes the path of a listener, if it is still its own: another may have come to its place. */
 static void
-watch_forks(void)
+unlink_path(struct amp_listening *listening)
+{
+    struct stat status;
+    if (listening->has_path && listening->process == getpid() &&
+        lstat(listening->path, &status) == 0 && status.st_dev == listening->device &&
+        status.st_ino == listening->inode)
+        unlink(listening->path);
+    listening->has_path = false;
+}
+
+/* At the end of a process that ends by exit, whatever is still open. */
+static void
+unlink_paths(void)
+{
+    pthread_mutex_lock(&mutex);
+    for (struct amp_endpoint *e = table; e != NULL; e = e->next) {
+        if (e->listening)
+            unlink_path(e->listening);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+static void
+watch_process(void)
 {
     pthread_atfork(before_fork, in_parent, in_child);
+    atexit(unlink_paths);
 }
 
 /* A new entry, which has the descriptor from here on; or NULL, and it is closed. */
@@ -98,7 +123,7 @@ static struct amp_endpoint *
 new_endpoint(int descriptor)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
+    pthread_once(&once, watch_process);
     struct amp_endpoint *endpoint = calloc(1, sizeof *endpoint);
     if (endpoint == NULL) {
         close(descriptor);
@@ -140,18 +165,6 @@ leave_table(struct amp_endpoint *endpoint)
     while (*at != endpoint)
         at = &(*at)->next;
     *at = endpoint->next;
-}
-
-/* Removes the path of a listener, if it is still its own: another may have come to its place. */
-static void
-unlink_path(struct amp_listening *listening)
-{
-    struct stat status;
-    if (listening->has_path && listening->process == getpid() &&
-        lstat(listening->path, &status) == 0 && status.st_dev == listening->device &&
-        status.st_ino == listening->inode)
-        unlink(listening->path);
-    listening->has_path = false;
 }
 
 /* Closes what nobody here needs any more: the entry of `handle`, and those in doubt. Under the mutex. */
@@ -514,8 +527,6 @@ bind_socket(int descriptor, const struct amp_address *address)
     int yes = 1;
     if (address->any.sa_family != AF_UNIX)
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (address->any.sa_family == AF_INET6)
-        setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
     if (bind(descriptor, &address->any, address->length) != 0)
         return errno == EADDRINUSE ? explain_in_use(address) : -errno;
     return 0;
@@ -563,18 +574,15 @@ amp_listen(const struct amp_address *address, const struct amp_terms *terms,
     struct amp_endpoint *endpoint = new_endpoint(descriptor);
     if (endpoint == NULL)
         return -ENOMEM;
-    pthread_mutex_lock(&mutex);
-    enter_table(endpoint);
-    pthread_mutex_unlock(&mutex);
     endpoint->listening = calloc(1, sizeof *endpoint->listening);
     failure = endpoint->listening ? fill_in(endpoint->listening, address, terms) : -ENOMEM;
     if (failure == 0 && listen(descriptor, SOMAXCONN) != 0)
         failure = errno == EADDRINUSE ? explain_in_use(address) : -errno;
-    if (failure == 0) {
-        pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&mutex);
+    if (failure == 0)
         failure = make_polls(endpoint);
-        pthread_mutex_unlock(&mutex);
-    }
+    enter_table(endpoint);
+    pthread_mutex_unlock(&mutex);
     if (failure != 0) {
         amp_endpoint_discard(endpoint);
         return failure;
@@ -910,7 +918,7 @@ socket_bury(struct amp_cell *cell, uint32_t member)
 
 const struct amp_kind_operations amp_socket_operations = {.bury = socket_bury, .left = left};
 
-/* A process that ends in good order buries itself, and takes its listeners' paths with it. */
+/* A child ends by _exit, after it has buried itself: the paths of its listeners go with it. */
 static void
 listener_bury(struct amp_cell *cell, uint32_t member)
 {

@@ -119,6 +119,8 @@ t.test("arguments: plain, or one table; what is wrong raises and is named", func
             ["functions"] = {{"@x", {functions = 1}}, "option 'functions' of ipc.*boolean"},
             ["name"] = {{"@x", {name = 1}}, "option 'name'"},
             ["options of a wrong type"] = {{"@x", "key"}, "table of options, not a string"},
+            ["an option without a name"] = {{"@x", {"key"}}, "has a name, not a number"},
+            ["a third place"] = {{{"h", 1, "key", name = "x"}}, "has a name, not a number"},
             ["too many"] = {{"@x", {}, 1}, "not 3 arguments"},
         } do
             t.raises(function() make(table.unpack(case[1])) end, "ipc_socket.lua:%d+: .*" .. case[2],
@@ -182,6 +184,10 @@ t.test("the path goes with the process that made the listener, and with nobody e
     t.ok(not exists(path), "the maker closed it")
     process.spawn(function() l = ipc.Listener(path) end):join()
     t.ok(not exists(path), "the maker ended without a close")
+    for _, ending in ipairs {"", "process.exit(3)", "os.exit(3)", "error()"} do
+        os.execute(('"%s" -e "l = ipc.Listener[[%s]] assert(l) %s" 2>/dev/null'):format(arg[-1], path, ending))
+        t.ok(not exists(path), "a program ended: " .. ending)
+    end
     l = assert(ipc.Listener(path))
     os.remove(path)
     local second <close> = assert(ipc.Listener(path))
