@@ -15,6 +15,7 @@ local current, parent
 local is_daemon, is_bound = false, false -- bound: dies when its parent dies, and so do its children
 local is_worker = false
 local finishing = false
+local abandoned = false -- Ctrl-C has ended it: no thread is waited for
 
 local Process
 
@@ -234,19 +235,26 @@ local function end_children()
   end
 end
 
+local function kill_children()
+  adopt_children()
+  for _, p in ipairs(children) do
+    native.signal(p._process.child, 9)
+  end
+  while children[1] do
+    local child = children[1]
+    wait_for(child)
+    native.end_orphans(child._process.child)
+  end
+end
+
 -- The end of this process, once its own code has ended. Gives the exit status. `at_once`: children
 -- are killed, and nothing else is run.
 local function finish(status, at_once)
   if at_once then
-    adopt_children()
-    for _, p in ipairs(children) do
-      native.signal(p._process.child, 9)
-    end
-    while children[1] do
-      local child = children[1]
-      wait_for(child)
-      native.end_orphans(child._process.child)
-    end
+    abandoned = true
+    kill_children()
+    native.stop_threads(1)
+    kill_children() -- of the threads
     native.end_family()
     return status
   end
@@ -254,7 +262,7 @@ local function finish(status, at_once)
     return status
   end
   finishing = true
-  native.join_threads()
+  if not abandoned then native.join_threads() end
   end_children()
   while #exit_functions > 0 do
     local f = table.remove(exit_functions)
@@ -266,8 +274,8 @@ local function finish(status, at_once)
       if status == 0 then status = 1 end
     end
   end
-  native.join_threads() -- what they started
-  native.stop_threads(1)
+  if not abandoned then native.join_threads() end -- what they started
+  native.stop_threads(abandoned and 0 or 1)
   end_children()
   return native.ordered_status(status)
 end
@@ -277,7 +285,7 @@ local function become(self)
   local s = self._process
   local starter = current
   current = self
-  children, exit_functions, finishing = {}, {}, false
+  children, exit_functions, finishing, abandoned = {}, {}, false, false
   identity = s.identity
   is_daemon, is_worker, is_bound = s.daemon, s.worker, s.bound
   s.pid = native.getpid()

@@ -49,14 +49,19 @@ run_from_hook(lua_State *L, lua_Debug *ar)
     luampB_run_handlers(L);
 }
 
+/* A thread is told nothing but to end, by an error at each next instruction. C functions are let in
+   peace there: those that close a lock, or another thing, do it. */
 static void
 hook(lua_State *L)
 {
+    int mask = LUA_MASKCOUNT;
+    if (!luampB_in_thread())
+        mask |= LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE;
     state.old_hook = lua_gethook(L);
     state.old_mask = lua_gethookmask(L);
     state.old_count = lua_gethookcount(L);
     state.hooked = L;
-    lua_sethook(L, run_from_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    lua_sethook(L, run_from_hook, mask, 1);
 }
 
 void

@@ -215,21 +215,24 @@ prepare_child(void *argument)
     luampB_signals_in_child(L);
 }
 
-/* Children of one moment must not draw the same numbers: Lua's own seed is the time and an address.
-   */
-static void
-reseed(lua_State *L)
+void
+luampB_seed(lua_State *L)
 {
     lua_Integer seed[2];
     if (getrandom(seed, sizeof seed, 0) != sizeof seed)
-        seed[0] = (lua_Integer) amp_now() ^ getpid();
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &seed_key) == LUA_TFUNCTION) {
-        lua_pushinteger(L, seed[0]);
-        lua_pushinteger(L, seed[1]);
-        lua_call(L, 2, 0);
-    } else {
+        seed[0] = (lua_Integer) amp_now() ^ amp_self.tid;
+    lua_pushinteger(L, seed[0]);
+    lua_pushinteger(L, seed[1]);
+    lua_call(L, 2, 0);
+}
+
+static void
+reseed(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &seed_key) == LUA_TFUNCTION)
+        luampB_seed(L);
+    else
         lua_pop(L, 1);
-    }
 }
 
 /* The collector does not start by walking what was inherited: that would copy every page of it. It

@@ -303,6 +303,9 @@ open_state(lua_State *L, const struct thread *thread)
         luampB_short_names(L);
     set_package_field(L, "path", thread->path);
     set_package_field(L, "cpath", thread->cpath);
+    lua_getglobal(L, LUA_MATHLIBNAME);
+    lua_getfield(L, -1, "randomseed");
+    luampB_seed(L); /* Lua's own is the time and an address, which the next state has, too */
     luampB_replace_exit(L);
     luampB_open_output(L, true);
     luampB_interruptible(L);
