@@ -221,12 +221,11 @@ for _, script in ipairs(names) do
     hold(script, "ends by itself with status 0 and leaves nothing behind", check, clean)
 end
 
--- Scripts of threads are held by a test of their own, unless a checks file here names them.
 if filter == "" then
     local without = {}
     local files = shell(("cd %s/scripts && find . -name '*.lua'"):format(quoted(top)))
     for script in files:gmatch("%./([^\n]+)") do
-        if not checks[script] and not script:find("^thread/") then
+        if not checks[script] then
             without[#without + 1] = script
         end
     end
