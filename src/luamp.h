@@ -51,8 +51,8 @@ extern "C" {
  *     void luamp_openlibs(lua_State *L);
  *
  * Makes luamp's modules known to `require` under their full names: luamp, luamp.process,
- * luamp.signal, luamp.sync, luamp.ipc, luamp.pool. It sets no global variable. The state's standard
- * libraries must be open (luaL_openlibs).
+ * luamp.signal, luamp.sync, luamp.ipc, luamp.pool, luamp.thread. It sets no global variable. The
+ * state's standard libraries must be open (luaL_openlibs).
  */
 LUAMP_API void luamp_openlibs(lua_State *L);
 

@@ -255,6 +255,20 @@ t.test("a thread starts threads, and hands itself around", function()
         "a thread that is an argument can be joined")
 end)
 
+t.test("another process may join a thread", function()
+    local stop, q, answers = sync.Event(), ipc.Queue(), ipc.Queue()
+    local p = process.spawn(function()
+        local th = q:get()
+        answers:put{th.name, th:is_alive(), th.ident or "unknown", select(2, th:join(0))}
+        stop:set()
+        answers:put{th:join(60), th:is_alive()}
+    end)
+    q:put(Thread{name = "seen from afar", target = function() stop:wait() end}:start())
+    t.is(answers:get(), {"seen from afar", true, "unknown", "timeout"}, "while it runs")
+    t.is(answers:get(), {true, false}, "and when it has ended")
+    p:join()
+end)
+
 t.test("luamp objects go both ways: one made in a thread outlives it", function()
     local q = in_thread(function()
         local q = ipc.Queue()
