@@ -184,13 +184,28 @@ function native.run(fields, what, args, kwargs)
   return process.call_with(what, args, kwargs)
 end
 
--- What cannot be sent is told by the name that the user gave it.
+-- What cannot be sent is told by the name that the user gave it. With `headers`, the first place is
+-- that of the classes' contents.
 local places = {"target", "args", "kwargs"}
-local function tell(message, with_classes)
+local timer_places = {[3] = "f", [4] = "args"}
+local function tell(message, s, is_self, headers)
   if type(message) ~= "string" then return message end
-  return (message:gsub("^cannot send start%[(%d)%]", function(i)
-    return "cannot send " .. (places[tonumber(i) - (with_classes and 1 or 0)] or "a class")
-  end))
+  message = message:gsub("^cannot send start%[(%d)%]", function(i)
+    i = tonumber(i) - (headers and 1 or 0)
+    return "cannot send " .. (i == 1 and is_self and "self" or places[i] or "class")
+  end)
+  if headers then
+    message = message:gsub("^cannot send class%[(%d+)%]", function(i)
+      local header = headers[tonumber(i)]
+      return "cannot send " .. (header.short or header.name)
+    end)
+  end
+  if s.is_timer then
+    message = message:gsub("^cannot send args%[(%d)%]", function(i)
+      return "cannot send " .. timer_places[tonumber(i)]
+    end)
+  end
+  return message
 end
 
 function Thread:start()
@@ -213,7 +228,7 @@ function Thread:start()
       ok, handle, why = pcall(native.start, s.name, s.daemon, nil, nil, what, args, kwargs)
     end
     if not ok then
-      error(tell(handle, headers ~= nil), 2)
+      error(tell(handle, s, what == self, headers), 2)
     elseif handle == false then
       return false, why
     elseif handle then
@@ -270,6 +285,7 @@ function Timer:init(seconds, f, args)
   end
   local cancelled = require "luamp.sync".Event{name = "timer"}
   Timer.super.init(self, {target = wait_and_call, args = {cancelled, seconds, f, args or {}}})
+  self._thread.is_timer = true
 end
 
 function Timer:cancel()

@@ -148,6 +148,22 @@ t.test("a class that a thread makes is its own, and may have a name of ours", fu
     t.is({seen:get(), seen:get()}, {"the thread's", "ours"}, "each runs its own")
 end)
 
+t.test("what cannot be sent is told by where it is", function()
+    local file = io.stdout
+    local WithFile = Thread:extend("WithFile")
+    function WithFile:init()
+        WithFile.super.init(self, {})
+        self.file = file
+    end
+    function WithFile:run() end
+    t.raises(function() WithFile():start() end,
+        "thread_classes.lua:%d+: cannot send self.file: a file handle belongs", "a field")
+    local WithUpvalue = Thread:extend("WithUpvalue")
+    function WithUpvalue:run() return file end
+    t.raises(function() WithUpvalue():start() end,
+        "cannot send WithUpvalue.run's upvalue 'file': a file handle belongs", "a method")
+end)
+
 t.test("init without an object, and extend without a name, raise", function()
     t.raises(function() Thread.init({}, {}) end,
         "thread_classes.lua:%d+: init wants a thread as its first argument", "init")

@@ -69,6 +69,14 @@ t.test("a wrong argument raises, and says what is wanted", function()
     t.raises(function() thread.Timer.cancel() end, "'cancel' wants a thread to its left", "no colon")
 end)
 
+t.test("what cannot be sent is told by the names that it was given", function()
+    local file = io.stdout
+    t.raises(function() thread.Timer(1, print, {1, {log = file}}):start() end,
+        "thread_timer.lua:%d+: cannot send args%[2%].log: a file handle belongs", "an argument")
+    t.raises(function() thread.Timer(1, function() return file end):start() end,
+        "cannot send f's upvalue 'file': a file handle belongs", "an upvalue of the function")
+end)
+
 t.test("it prints as what it is, and can be extended", function()
     local timer = thread.Timer(1, print)
     t.ok(tostring(timer):find '^Timer "Thread%-%d+" %(not started%)$', tostring(timer))
