@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #define TAP_PATIENCE (10 * AMP_SECOND) /* who has not acted by then hangs */
+#define TAP_WORK (100 * AMP_SECOND)    /* who has not done all its rounds by then does */
 #define TAP_ARENA (UINT64_C(256) << 20)
 #define TAP_HUNG (-1000) /* status of a child that had to be ended */
 #define TAP_WORKERS_MAX 64
@@ -205,13 +206,19 @@ tap_child(int (*function)(void *argument), void *argument)
 
 /* Waits for the child's end: its status. */
 static inline int
-tap_join(struct amp_child *child)
+tap_join_within(struct amp_child *child, amp_time patience)
 {
-    if (amp_child_wait(child, amp_now() + TAP_PATIENCE) == 0)
+    if (amp_child_wait(child, amp_now() + patience) == 0)
         return child->status;
     amp_child_signal(child, SIGKILL);
     amp_child_wait(child, amp_now() + TAP_PATIENCE);
     return TAP_HUNG;
+}
+
+static inline int
+tap_join(struct amp_child *child)
+{
+    return tap_join_within(child, TAP_PATIENCE);
 }
 
 /* Kills the child and reaps it, but does not bury it: that is left to the test. (But for one that
@@ -281,7 +288,7 @@ tap_together(int n, int (*function)(int index))
         if (tap_threads())
             pthread_join(workers[i].thread, NULL);
         else
-            workers[i].status = tap_join(&workers[i].child);
+            workers[i].status = tap_join_within(&workers[i].child, TAP_WORK);
         failed += workers[i].status != 0;
     }
     return failed;
