@@ -14,9 +14,13 @@ local function read()
     return json.decode(f:read("a"))
 end
 
+-- Whole at once: who reads finds the old file or the new one, and never half of one.
 local function write(dic)
-    local f <close> = assert(io.open(tickets, "w"))
+    local new = tickets .. "." .. process.getpid()
+    local f <close> = assert(io.open(new, "w"))
     f:write(json.encode(dic))
+    f:flush()
+    assert(os.rename(new, tickets))
 end
 
 local function get_ticket(person)
