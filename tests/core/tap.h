@@ -33,7 +33,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TAP_PATIENCE (10 * AMP_SECOND) /* who has not acted by then hangs */
+#define TAP_PATIENCE (30 * AMP_SECOND) /* who has not acted by then hangs */
 #define TAP_WORK (100 * AMP_SECOND)    /* who has not done all its rounds by then does */
 #define TAP_ARENA (UINT64_C(256) << 20)
 #define TAP_HUNG (-1000) /* status of a child that had to be ended */
