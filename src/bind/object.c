@@ -611,21 +611,14 @@ luampO_new_part(lua_State *L, enum amp_kind kind, const char *name)
     return cell;
 }
 
-void
-luampO_name(lua_State *L, int name)
+struct amp_cell *
+luampO_new_cell(lua_State *L, const struct luampO_class *class, int name)
 {
     name = lua_absindex(L, name);
     if (lua_type(L, name) != LUA_TSTRING) {
         luampO_push_name(L, 0);
         lua_replace(L, name);
     }
-}
-
-struct amp_cell *
-luampO_new_cell(lua_State *L, const struct luampO_class *class, int name)
-{
-    name = lua_absindex(L, name);
-    luampO_name(L, name);
     return luampO_new_part(L, class->kind, lua_tostring(L, name));
 }
 

@@ -133,9 +133,6 @@ void luampO_arguments(lua_State *L, const struct luampO_class *class, const char
    Between this and luampO_made nothing may raise. */
 struct amp_cell *luampO_new_cell(lua_State *L, const struct luampO_class *class, int name);
 
-/* Puts the name that it gives into the place of a value that is none. */
-void luampO_name(lua_State *L, int name);
-
 /* The same with an enum amp_kind and name given; for parts of objects. -ENOMEM etc. raise. */
 struct amp_cell *luampO_new_part(lua_State *L, enum amp_kind kind, const char *name);
 

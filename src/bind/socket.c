@@ -565,8 +565,8 @@ connect_to(lua_State *L, const struct amp_address *address, const struct amp_ter
 int
 luampB_new_client(lua_State *L)
 {
-    static const char *const options[] = {"address", "authkey", "max_message", "functions",
-                                          "timeout", NULL};
+    static const char *const options[] = {"address", "authkey:string", "max_message:integer",
+                                          "functions:boolean", "timeout:number", NULL};
     enum { ADDRESS = 1, TIMEOUT = 5, NAME };
     struct amp_terms terms;
     struct amp_address addresses[ADDRESSES_MAX];
@@ -583,7 +583,10 @@ luampB_new_client(lua_State *L)
         return 2;
     }
     struct luampO_object *object = luampO_push_new(L, &luampB_connection_class);
-    luampO_name(L, NAME);
+    if (lua_isnil(L, NAME)) {
+        luampO_push_name(L, 0);
+        lua_replace(L, NAME);
+    }
     struct amp_endpoint *endpoint = NULL;
     int failure = 0;
     for (int i = 0; i < n && endpoint == NULL; i++) {
@@ -646,8 +649,7 @@ listener_accept(lua_State *L)
         if (result != 0)
             return luampB_raise(L, "accept", result);
         struct luampO_object *object = luampO_push_new(L, &luampB_connection_class);
-        lua_pushnil(L);
-        luampO_name(L, -1);
+        luampO_push_name(L, 0);
         check_listener(L, &listener); /* a finalizer may have closed it */
         struct amp_cell *cell = luampO_new_part(L, AMP_SOCKET, lua_tostring(L, -1));
         lua_pop(L, 1);
@@ -795,7 +797,8 @@ refuse_listener(lua_State *L, int failure, int address)
 int
 luampB_new_listener(lua_State *L)
 {
-    static const char *const options[] = {"address", "authkey", "max_message", "functions", NULL};
+    static const char *const options[] = {"address", "authkey:string", "max_message:integer",
+                                          "functions:boolean", NULL};
     enum { ADDRESS = 1, NAME = 5 };
     struct amp_terms terms;
     struct amp_address addresses[ADDRESSES_MAX];
@@ -809,7 +812,10 @@ luampB_new_listener(lua_State *L)
         return 2;
     }
     struct luampO_object *object = luampO_push_new(L, &listener_class);
-    luampO_name(L, NAME);
+    if (lua_isnil(L, NAME)) {
+        luampO_push_name(L, 0);
+        lua_replace(L, NAME);
+    }
     struct amp_cell *cell = luampO_new_cell(L, &listener_class, NAME);
     struct amp_endpoint *endpoint = NULL;
     int failure = 0;

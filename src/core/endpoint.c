@@ -437,6 +437,7 @@ bool
 amp_listener_advance(struct amp_endpoint *listener)
 {
     pthread_mutex_lock(&mutex);
+    settle(0);
     bool is_ready = advance(listener) != 0 || first_result(listener->listening) != NULL;
     pthread_mutex_unlock(&mutex);
     return is_ready;
@@ -458,7 +459,6 @@ static int
 take(struct amp_endpoint *listener, struct amp_endpoint **made)
 {
     struct amp_listening *listening = listener->listening;
-    settle(0);
     int failure = advance(listener);
     struct pending **at = first_result(listening);
     if (at == NULL)
@@ -615,6 +615,7 @@ serve_own_listeners(struct pollfd *polls)
 {
     unsigned n = 0;
     pthread_mutex_lock(&mutex);
+    settle(0);
     for (struct amp_endpoint *e = table; e != NULL && n < OWN_LISTENERS; e = e->next) {
         if (e->listening == NULL || e->handle == 0 || e->listening->process != getpid() ||
             (amp_holders(e->handle) & (AMP_HELD_ELSEWHERE | AMP_CARRIED)) != 0)
@@ -764,6 +765,16 @@ set_over(struct amp_endpoint *endpoint, struct amp_cell *cell, uint32_t over)
              over & AMP_NO_WRITING ? (over & AMP_NO_READING ? SHUT_RDWR : SHUT_WR) : SHUT_RD);
 }
 
+/* At the end of each slice of a wait: the other side may be waiting for us to close. The table's lock
+   of objects is taken behind a connection's: nobody who has it wants a connection's. */
+static void
+settle_doubts(void)
+{
+    pthread_mutex_lock(&mutex);
+    settle(0);
+    pthread_mutex_unlock(&mutex);
+}
+
 bool
 amp_endpoint_is_over(struct amp_endpoint *endpoint, struct amp_cell *cell)
 {
@@ -822,6 +833,7 @@ amp_endpoint_receive(struct amp_endpoint *endpoint, struct amp_cell *cell, uint6
             break;
         result = amp_stream_wait(endpoint->stream.descriptor, POLLIN, deadline, what);
         amp_endpoint_is_over(endpoint, cell); /* by the death of one who sent */
+        settle_doubts();
     } while (result == 0);
     if (result == -EMSGSIZE)
         set_over(endpoint, cell, AMP_NO_READING);

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define STATE(generation, kind, phase) \
     ((uint64_t) (generation) << 16 | (uint64_t) (kind) << 8 | (uint64_t) (phase))
@@ -458,6 +459,8 @@ amp_hold_for(uint32_t member, const amp_handle *handles, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         set_bit(member, amp_handle_index(handles[i]));
+    /* A member that is given objects one by one will be a thread of this process; see where_is(). */
+    atomic_store_explicit(&amp_member_at(member)->m_pid, (uint32_t) getpid(), memory_order_release);
     amp_hold_transferred(); /* as amp_holders_copy */
 }
 
@@ -494,21 +497,13 @@ amp_holds(uint32_t member, amp_handle handle)
            (atomic_load(bits_word(member, index)) >> index % 64 & 1);
 }
 
-/* A slot that is reserved, or whose member has not said yet in which process it is, counts as its
-   parent's: too long rather than too short. */
+/* A slot without a process is of a child that has not begun. It has what its parent had when it
+   forked, whatever the parent does since. */
 static unsigned
 where_is(uint32_t member)
 {
-    uint32_t mine = (uint32_t) getpid();
-    const struct amp_member *m = amp_member_at(member);
-    uint32_t process = atomic_load_explicit(&m->m_pid, memory_order_acquire);
-    if (amp_member_phase(m) == AMP_RESERVED || process == 0) {
-        const struct amp_member *parent = amp_member_at(m->m_parent);
-        bool is_ours = m->m_parent >= amp_members_top() ||
-                       atomic_load_explicit(&parent->m_pid, memory_order_relaxed) == mine;
-        return is_ours ? AMP_HELD_HERE | AMP_HELD_ELSEWHERE : AMP_HELD_ELSEWHERE;
-    }
-    return process == mine ? AMP_HELD_HERE : AMP_HELD_ELSEWHERE;
+    uint32_t process = atomic_load_explicit(&amp_member_at(member)->m_pid, memory_order_acquire);
+    return process == (uint32_t) getpid() ? AMP_HELD_HERE : AMP_HELD_ELSEWHERE;
 }
 
 unsigned

@@ -58,7 +58,7 @@ enum amp_ticket_state {
 struct amp_member {                  /* 512 bytes; see AMP_ROSTER_SLOT */
     struct amp_lock m_life;          /* held by the member while it lives */
     _Atomic uint64_t m_state;        /* generation << 8 | phase */
-    _Atomic uint32_t m_pid;          /* set by the member when it enters */
+    _Atomic uint32_t m_pid;          /* set by the member when it enters; of a thread, when it is reserved */
     _Atomic uint32_t m_tid;
     _Atomic uint32_t m_parent;       /* slot of who reserved it; the same for its generation */
     _Atomic uint32_t m_parent_generation;
