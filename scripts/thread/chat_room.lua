@@ -76,11 +76,11 @@ local function print_lines(name, connection)
     end
 end
 
-local function join(port, name, lines)
+local function join(port, name, next_line)
     local connection = assert(ipc.Client{"127.0.0.1", port})
     connection:send(name)
     thread.Thread{target = print_lines, args = {name, connection}, daemon = true}:start()
-    for line in lines do
+    for line in next_line do
         if not connection:send(line) then
             break
         end
@@ -95,8 +95,11 @@ local function scene()
 
     local clients, keyboards = {}, {}
     for i, name in ipairs{"小明", "小红", "小刚"} do
-        keyboards[name] = ipc.Queue()
-        clients[name] = process.spawn(join, listener.address[2], name, keyboards[name]:iter())
+        local keyboard = ipc.Queue()
+        keyboards[name] = keyboard
+        clients[name] = process.spawn(join, listener.address[2], name, function()
+            return keyboard:get()
+        end)
         while #people < i do
             process.sleep(0.01)
         end
