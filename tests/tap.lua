@@ -10,23 +10,34 @@
 --     t.diag("a line for the reader")
 --     t.done()                                     -- last: the exit status is 1 if anything failed
 --
--- A forked child of a test may call the same functions. It prints comments only, since numbers and
--- plan belong to the process that loaded this file; what fails in a child is written to a file
--- that both have open, and done() reports it in the parent as a failure of the whole test. A
--- thread has a Lua state of its own: let it send what it saw, and check that in the test.
+-- A forked child of a test may call the same functions, and so may a thread, which loads a copy of
+-- this file of its own. They print comments only, since numbers and plan belong to the main thread of
+-- the process that loaded this file first; what fails in them is written to a file, and done()
+-- reports it there as a failure of the whole test.
 
 local tap = {}
 
-local function getpid()
-    local f <close> = assert(io.open("/proc/self/stat"))
+local function first_number(path)
+    local f <close> = assert(io.open(path))
     return f:read("n")
 end
 
-local owner = getpid()
+local function gettid()
+    return first_number("/proc/thread-self/stat")
+end
+
+local pid = first_number("/proc/self/stat")
+local in_thread = gettid() ~= pid -- and so this is its own copy
+local owner = not in_thread and pid
 local planned
 local count, failures = 0, 0
 local from_children = assert(io.tmpfile())
 from_children:setvbuf("no")
+-- A thread cannot have that file; the last of these is of another process with our number.
+local from_threads = ("%s/luamp-tap-%d"):format(os.getenv("TMPDIR") or "/tmp", pid)
+if not in_thread then
+    os.remove(from_threads)
+end
 
 local function put(text)
     io.stdout:write(text .. "\n")
@@ -41,13 +52,19 @@ local function report(cond, name, directive)
     name = tostring(name or "unnamed")
     local verdict = cond and "ok" or "not ok"
     local promise = name .. (directive or "")
-    if getpid() == owner then
+    if gettid() == owner then
         count = count + 1
         put(("%s %d - %s"):format(verdict, count, promise))
     else
-        put(("# in a child: %s - %s"):format(verdict, promise))
+        put(("# in a %s: %s - %s"):format(in_thread and "thread" or "child", verdict, promise))
         if not cond then
-            from_children:write(name:gsub("\n", " ") .. "\n")
+            local line = name:gsub("\n", " ") .. "\n"
+            if in_thread then
+                local f <close> = assert(io.open(from_threads, "a"))
+                f:write(line)
+            else
+                from_children:write(line)
+            end
         end
     end
     if not cond then
@@ -121,7 +138,7 @@ end
 
 function tap.plan(n)
     planned = n
-    if getpid() == owner then
+    if gettid() == owner then
         put("1.." .. n)
     end
 end
@@ -174,14 +191,23 @@ function tap.test(name, f)
 end
 
 function tap.done()
-    if getpid() ~= owner then
+    if gettid() ~= owner then
         return
     end
     from_children:seek("set")
     local in_children = 0
-    for name in from_children:lines() do
-        tap.diag("failed in a child: " .. name)
-        in_children = in_children + 1
+    local function add(file, where)
+        for name in file:lines() do
+            tap.diag("failed in a " .. where .. ": " .. name)
+            in_children = in_children + 1
+        end
+    end
+    add(from_children, "child")
+    local file = io.open(from_threads)
+    if file then
+        add(file, "thread")
+        file:close()
+        os.remove(from_threads)
     end
     if not planned then
         if in_children > 0 then

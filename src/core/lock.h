@@ -171,8 +171,6 @@ amp_lock_leave(struct amp_lock *lock)
     uint32_t mine = amp_self.tid;
     amp_lock_pending(lock);
     amp_lock_unlink(lock);
-    AMP_RELEASED(&lock->l_word); /* gcc 12's library loses this compare-and-swap's release at times;
-                                    clang's does not */
     if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
                              &lock->l_word, &mine, 0, memory_order_release, memory_order_relaxed),
                          0))

@@ -1,5 +1,6 @@
 -- ipc.Array.
 
+local members = require "members"
 local t = require "tap"
 
 t.test("is made of a size, a list or a string", function()
@@ -141,7 +142,7 @@ t.test("processes that write under its lock lose nothing; each element is writte
     local torn = ipc.Value("i")
     local ps = {}
     for i = 1, 4 do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             for k = 1, 1000 do
                 a:get_lock():with(function() a[1] = a[1] + 1 end)
                 a[2] = (i % 2 == 0) and -1 or 0
@@ -162,7 +163,7 @@ end)
 t.test("a large one is shared, not copied", function()
     local n = 1 << 20
     local a = ipc.Array("d", n)
-    process.spawn(function()
+    members.spawn(function()
         for i = 1, n, 4096 do
             a[i] = i / 2
         end

@@ -1,5 +1,6 @@
 -- ipc.Dict.
 
+local members = require "members"
 local t = require "tap"
 
 -- A copy of what is in it.
@@ -123,7 +124,7 @@ t.test("update is atomic: processes that count lose nothing", function()
     local d, n, each = ipc.Dict({sum = 0, list = {}}), 4, 500
     local ps = {}
     for i = 1, n do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             for k = 1, each do
                 d:update("sum", function(v) return v + k end)
                 d:update("count", function(v) return (v or 0) + 1 end)
@@ -158,7 +159,7 @@ t.test("pairs goes through the entries of the moment of the call", function()
     end
     t.is({n, sum, #d}, {100, 5050, 100}, "changed meanwhile by oneself")
     local stop = sync.Event()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         local i = 0
         while not stop:is_set() do
             i = i + 1
@@ -213,11 +214,11 @@ t.test("grows to a hundred thousand entries and shrinks again", function()
     t.is({#d, d.again1000}, {1000, 1000}, "and in again")
 end)
 
-t.test("a member killed in the middle of changes leaves old or new values", function()
+members.test_of_processes("a member killed in the middle of changes leaves old or new values", function()
     local d = ipc.Dict()
     local faults = 0
     for _ = 1, 20 do
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             local i = 0
             while true do
                 i = i + 1
@@ -255,7 +256,7 @@ t.test("objects can be stored, and live as long as they are there", function()
     q, lock = nil, nil
     collectgarbage()
     collectgarbage()
-    process.spawn(function() d.q:put("through it") end):join()
+    members.spawn(function() d.q:put("through it") end):join()
     t.is(d.q:get(), "through it", "nobody else has it")
     local kept = d.both[1]
     d.q, d.both = nil, nil

@@ -1,5 +1,6 @@
 -- ipc.List.
 
+local members = require "members"
 local t = require "tap"
 
 local function all(l)
@@ -87,12 +88,12 @@ t.test("processes that append and pop lose and double nothing", function()
     local ps, cs = {}, {}
     local over = sync.Event()
     for i = 1, n do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             for k = 1, each do
                 l:append({i, k})
             end
         end)
-        cs[i] = process.spawn(function()
+        cs[i] = members.spawn(function()
             local sum, count = 0, 0
             while true do
                 local done = over:is_set()
@@ -141,11 +142,11 @@ t.test("grows to a hundred thousand items and shrinks again", function()
     t.ok(good, "from the front, too")
 end)
 
-t.test("a member killed in the middle of changes leaves a whole list", function()
+members.test_of_processes("a member killed in the middle of changes leaves a whole list", function()
     local l = ipc.List()
     local faults = 0
     for _ = 1, 20 do
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             local i = 0
             while true do
                 i = i + 1

@@ -1,5 +1,6 @@
 -- Objects inside messages, and how long they live.
 
+local members = require "members"
 local t = require "tap"
 
 local function collect()
@@ -45,7 +46,7 @@ for name, make in pairs(makers) do
         t.ok(d.x == object, "in a Dict")
         local said = tostring(object)
         local there, back = ipc.Queue(), ipc.Queue()
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             local got = there:get()
             back:put({tostring(got), got})
         end)
@@ -61,7 +62,7 @@ end
 
 t.test("an object in a message that nobody else has lives until it is got", function()
     local q = ipc.Queue()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         local inner = ipc.Queue{name = "inner"}
         inner:put("from the dead")
         q:put({inner, ipc.Value("i", 42)})
@@ -96,7 +97,7 @@ end)
 t.test("a lock that is held in one process is held in the one that receives it", function()
     local q, lock = ipc.Queue(), nil
     local told = ipc.Queue()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         local l = q:get()
         told:put({l:acquire(false) == nil, tostring(l)})
         told:put(select(2, pcall(l.release, l)))
@@ -116,7 +117,7 @@ end)
 
 t.test("answers come through a queue that came with the question", function()
     local questions = ipc.Queue()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for m in questions:iter() do
             m.reply:put(m.x * m.x)
         end
@@ -146,12 +147,12 @@ t.test("a class whose module was not used so far in the receiver arrives, too", 
     t.is(f:read("a"), 'Lock "late" (free) true\n', "sync")
 end)
 
-t.test("a receiver that is killed with an object in hand leaves it to the others", function()
+members.test_of_processes("a receiver that is killed with an object in hand leaves it to the others", function()
     local q, said = ipc.Queue(), ipc.Queue()
     local lock = sync.Lock()
     for _ = 1, 20 do
         q:put({lock})
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             local got = q:get()
             said:put(got[1] == lock)
             signal.kill(process.getpid(), signal.SIGKILL)

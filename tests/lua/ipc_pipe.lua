@@ -1,15 +1,7 @@
 -- ipc.Pipe and its connections.
 
+local members = require "members"
 local t = require "tap"
-
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
 
 t.test("a pipe is duplex: both ends send and receive", function()
     local a, b = ipc.Pipe()
@@ -18,7 +10,7 @@ t.test("a pipe is duplex: both ends send and receive", function()
     b:send({"to a"})
     t.is(b:recv(), "to b", "one way")
     t.is(a:recv(), {"to a"}, "and the other")
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for v in function() return b:recv() end do
             b:send(v * 2)
             if v == 100 then
@@ -85,7 +77,7 @@ end)
 t.test("when the last writer closes, the reader drains the pipe and gets \"closed\"", function()
     local r, w = ipc.Pipe(false)
     w:send(1)
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         w:send(3)
     end)
     p:join()
@@ -98,20 +90,20 @@ end)
 
 t.test("when the last writer dies, the reader is woken with \"closed\"", function()
     local r, w = ipc.Pipe(false)
-    local told = ipc.Queue()
-    local writer = process.spawn(function()
+    local told, last = ipc.Queue(), sync.Event()
+    local writer = members.spawn(function()
         r:close()
         w:send("last words")
-        sync.Event():wait()
+        last:wait()
     end)
     w:close()
-    local reader = process.spawn(function()
+    local reader = members.spawn(function()
         told:put(r:recv())
         told:put({r:recv()})
     end)
     t.is(told:get(), "last words", "what it had sent")
-    until_asleep(reader)
-    writer:kill()
+    members.until_asleep(reader)
+    members.finish(writer, last)
     t.is(told:get(30), {nil, "closed"}, "then the end")
     writer:join()
     reader:join()
@@ -119,7 +111,7 @@ end)
 
 t.test("when all readers are gone, a send is false and \"closed\"", function()
     local r, w = ipc.Pipe(false)
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         w:close()
         r:recv()
     end)
@@ -138,7 +130,7 @@ t.test("a send to a reader that does not read waits, until it reads or dies", fu
     local r, w = ipc.Pipe(false)
     local told = ipc.Queue()
     local block = ("x"):rep(1 << 20)
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         r:close()
         local n = 0
         while true do
@@ -153,7 +145,7 @@ t.test("a send to a reader that does not read waits, until it reads or dies", fu
     w:close()
     local last
     repeat
-        until_asleep(p)
+        members.until_asleep(p)
         repeat
             local n = told:get(0)
             last = n or last
@@ -199,7 +191,7 @@ t.test("send_bytes sends the bytes from i to j, as string.sub counts", function(
         all[i + 1] = string.char(i)
     end
     all = table.concat(all):rep(40000) -- 10 MB
-    local p = process.spawn(function() w:send_bytes(all) end)
+    local p = members.spawn(function() w:send_bytes(all) end)
     t.ok(r:recv_bytes() == all, "10 MB of all bytes")
     p:join()
 end)
@@ -229,7 +221,7 @@ t.test("poll tells whether a receive would wait", function()
     w:send(1)
     t.is({r:poll(), r:poll(5), r:poll(nil)}, {true, true, true}, "something is")
     t.is(r:recv(), 1, "and it is not taken by that")
-    local p = process.spawn(function() process.sleep(0.05) w:send(2) end)
+    local p = members.spawn(function() process.sleep(0.05) w:send(2) end)
     t.is(r:poll(30), true, "a message ends the wait")
     t.is(r:recv(), 2, "this one")
     p:join()
@@ -274,7 +266,7 @@ t.test("many senders and receivers on one pipe never tear a message", function()
     local n, each = 4, 500
     local ps, qs = {}, {}
     for i = 1, n do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             r:close()
             for k = 1, each do
                 w:send({i, k, string.char(96 + i):rep((k * 37) % 9000)})
@@ -282,7 +274,7 @@ t.test("many senders and receivers on one pipe never tear a message", function()
         end)
     end
     for i = 1, 2 do
-        qs[i] = process.spawn(function()
+        qs[i] = members.spawn(function()
             w:close()
             local sum, faults = 0, 0
             while true do
@@ -312,10 +304,10 @@ t.test("many senders and receivers on one pipe never tear a message", function()
     end
 end)
 
-t.test("a killed sender leaves whole messages", function()
+members.test_of_processes("a killed sender leaves whole messages", function()
     for _ = 1, 10 do
         local r, w = ipc.Pipe(false)
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             r:close()
             local k = 0
             while true do
@@ -347,7 +339,7 @@ end)
 t.test("an end can be sent, and is held by who has it", function()
     local a, b = ipc.Pipe()
     local r, w = ipc.Pipe(false)
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         w:close()
         r:close()
         local mine = b:recv()

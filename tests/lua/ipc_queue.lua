@@ -1,15 +1,7 @@
 -- ipc.Queue, ipc.SimpleQueue and ipc.JoinableQueue.
 
+local members = require "members"
 local t = require "tap"
-
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
 
 for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
     local Queue = ipc[class]
@@ -95,7 +87,7 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         local q, other = Queue{name = "q"}, ipc.Queue()
         q:put(1)
         q:put(2)
-        process.spawn(function() q:close() end):join()
+        members.spawn(function() q:close() end):join()
         t.is({q:put(3)}, {false, "closed"}, "put")
         t.is({q:put_nowait(3)}, {false, "closed"}, "put_nowait")
         t.is({q:put_many({3})}, {0, "closed"}, "put_many")
@@ -122,16 +114,16 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         local q, full, told = Queue(), Queue(1), ipc.Queue()
         full:put("x")
         local ps = {
-            process.spawn(function() told:put("g") told:put({q:get()}) end),
-            process.spawn(function() told:put("g") told:put({q:get()}) end),
-            process.spawn(function() told:put("p") told:put({full:put("y")}) end),
-            process.spawn(function() told:put("p") told:put({full:put("y")}) end),
+            members.spawn(function() told:put("g") told:put({q:get()}) end),
+            members.spawn(function() told:put("g") told:put({q:get()}) end),
+            members.spawn(function() told:put("p") told:put({full:put("y")}) end),
+            members.spawn(function() told:put("p") told:put({full:put("y")}) end),
         }
         for i = 1, 4 do
             told:get()
         end
         for i = 1, 4 do
-            until_asleep(ps[i])
+            members.until_asleep(ps[i])
         end
         q:close()
         for _ = 1, 2 do
@@ -152,7 +144,7 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         local q, sum = Queue(), ipc.Value("q", 0)
         local ps = {}
         for i = 1, 3 do
-            ps[i] = process.spawn(function()
+            ps[i] = members.spawn(function()
                 for v in q:iter() do
                     sum:add(v)
                 end
@@ -174,14 +166,14 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
             local producers, consumers, each = 4, 3, 2000
             local ps, cs = {}, {}
             for i = 1, producers do
-                ps[i] = process.spawn(function()
+                ps[i] = members.spawn(function()
                     for k = 1, each do
                         q:put({from = i, k = k, text = ("%d:%d"):format(i, k):rep(k % 20)})
                     end
                 end)
             end
             for i = 1, consumers do
-                cs[i] = process.spawn(function()
+                cs[i] = members.spawn(function()
                     local last, counts, faults = {0, 0, 0, 0}, {0, 0, 0, 0}, 0
                     for m in q:iter() do
                         if m.k <= last[m.from] or
@@ -217,7 +209,7 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
     t.test(class .. ": never holds more than maxsize, and the producer goes on as there is room",
         function()
             local q = Queue{maxsize = 3, name = "jobs"}
-            local p = process.spawn(function()
+            local p = members.spawn(function()
                 for i = 1, 200 do
                     q:put(i)
                 end
@@ -256,7 +248,7 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         t.raises(function() q:put_many(setmetatable({1}, {__len = function() return 2 end})) end,
             "list%[2%]", "nil in the list, and which")
         q:get_many(9)
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             local list = {}
             for i = 1, 1000 do
                 list[i] = i
@@ -274,12 +266,12 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         p:join()
     end)
 
-    t.test(class .. ": a message put by a process that dies at once is delivered", function()
+    t.test(class .. ": a message put by a member that dies at once is delivered", function()
         local q = Queue()
         for i = 1, 30 do
-            process.spawn(function()
+            members.spawn(function()
                 q:put({i, ("x"):rep(i * 1000)})
-                signal.kill(process.getpid(), signal.SIGKILL)
+                members.die()
             end):join()
             local got = q:get_nowait()
             if not (got and got[1] == i and #got[2] == i * 1000) then
@@ -289,11 +281,11 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         t.is(q:empty(), true, "each once")
     end)
 
-    t.test(class .. ": producers and consumers killed anywhere leave a whole queue", function()
+    members.test_of_processes(class .. ": producers and consumers killed anywhere leave a whole queue", function()
         local q = Queue(20)
         local ps = {}
         local function start(i)
-            return process.spawn(i % 2 == 0 and function()
+            return members.spawn(i % 2 == 0 and function()
                 local k = 0
                 while true do
                     k = k + 1
@@ -338,17 +330,17 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         t.is(q:get(1), "alive", "and got from")
     end)
 
-    t.test(class .. ": a killed waiter takes no message with it", function()
+    members.test_of_processes(class .. ": a killed waiter takes no message with it", function()
         local q, told = Queue(), ipc.Queue()
         local ps = {}
         for i = 1, 3 do
-            ps[i] = process.spawn(function()
+            ps[i] = members.spawn(function()
                 told:put(i)
                 q:get()
                 told:put(-i)
             end)
             told:get()
-            until_asleep(ps[i])
+            members.until_asleep(ps[i])
         end
         ps[1]:kill()
         ps[1]:join()
@@ -405,7 +397,7 @@ t.test("large messages arrive whole, more than one at a time", function()
     local q = ipc.Queue()
     local n = 12 << 20
     local unit = "0123456789abcdef"
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for i = 1, 3 do
             q:put(unit:rep(n // 16) .. i)
         end
@@ -434,7 +426,7 @@ end)
 
 t.test("a hundred thousand messages arrive in order", function()
     local q, n = ipc.Queue(), 100000
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for i = 1, n do
             q:put(i)
         end
@@ -463,7 +455,7 @@ t.test("messages of every size around the limits of segments arrive whole", func
             sizes[#sizes + 1] = base + d
         end
     end
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for i, size in ipairs(sizes) do
             q:put(string.char(i % 256):rep(size))
         end
@@ -492,13 +484,12 @@ t.test("JoinableQueue: join waits until every message is done with", function()
     local q, done = ipc.JoinableQueue(), ipc.Value("i", 0)
     local ps = {}
     for i = 1, 3 do
-        ps[i] = process.Process{daemon = true, target = function()
+        ps[i] = members.spawn(function()
             for _ in q:iter() do
                 done:add(1)
                 q:task_done()
             end
-        end}
-        ps[i]:start()
+        end)
     end
     for round = 1, 20 do
         for i = 1, 10 do

@@ -1,5 +1,6 @@
 -- ipc.Value.
 
+local members = require "members"
 local t = require "tap"
 
 local ranges = {
@@ -143,7 +144,7 @@ t.test("its lock is one RLock, the same for all", function()
     lock:release()
     local ps = {}
     for i = 1, 4 do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             for _ = 1, 1000 do
                 local _ <close> = v:get_lock():acquire()
                 v.value = v.value + 1
@@ -166,7 +167,7 @@ t.test("add, exchange and compare_exchange are atomic", function()
     local sums = ipc.Queue()
     local ps = {}
     for i = 1, n do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             local mine = 0
             for k = 1, each do
                 sum:add(1)

@@ -1,5 +1,6 @@
 -- ipc.wait, and a connection's descriptor.
 
+local members = require "members"
 local t = require "tap"
 
 t.test("tells what is ready, in the order of the list", function()
@@ -66,7 +67,7 @@ t.test("is ended by the first that becomes ready, whatever it is", function()
         for _, mixed in ipairs {false, true} do
             local object, act = make()
             local list = {others[1], others[2], object, others[3], mixed and sleeper or nil}
-            local p = process.spawn(function()
+            local p = members.spawn(function()
                 process.sleep(0.02)
                 act()
             end)
@@ -139,7 +140,7 @@ t.test("several may wait for one thing; each looks, one takes", function()
     local q, told = ipc.Queue(), ipc.Queue()
     local ps = {}
     for i = 1, 3 do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             local n = 0
             while true do
                 ipc.wait({q, sync.Event()})
@@ -182,7 +183,7 @@ t.test("a connection's descriptor is readable while something can be received", 
     t.is(r:recv(), 2, "received")
     t.is(is_readable(descriptor), false, "none is, at once")
     for i = 1, 200 do
-        local p = i % 50 == 0 and process.spawn(function() w:send(i) end) or w:send(i) and nil
+        local p = i % 50 == 0 and members.spawn(function() w:send(i) end) or w:send(i) and nil
         if not is_readable(descriptor, 30) then
             t.ok(false, "message " .. i)
         end
@@ -214,7 +215,7 @@ t.test("a descriptor shows that another process took the message", function()
     local descriptor = r:fileno()
     w:send(1)
     t.is(is_readable(descriptor, 30), true, "readable")
-    process.spawn(function() r:recv() end):join()
+    members.spawn(function() r:recv() end):join()
     local n = 0
     while is_readable(descriptor) and n < 5000 do
         process.sleep(0.002)
@@ -223,13 +224,13 @@ t.test("a descriptor shows that another process took the message", function()
     t.is(is_readable(descriptor), false, "no more")
 end)
 
-t.test("a child has a descriptor of its own, of the same number", function()
+members.test_of_processes("a child has a descriptor of its own, of the same number", function()
     local r, w = ipc.Pipe(false)
     local other, other_w = ipc.Pipe(false)
     local descriptor = r:fileno()
     other:fileno()
     local told = ipc.Queue()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         told:put(r:fileno() == descriptor)
         told:put(is_readable(descriptor))
         told:put("ready")

@@ -1,20 +1,12 @@
 -- sync.Barrier.
 
+local members = require "members"
 local t = require "tap"
-
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
 
 -- A process that waits at the barrier and puts what it got.
 local function party(b, results, ...)
     local arguments = table.pack(...)
-    return process.spawn(function()
+    return members.spawn(function()
         results:put(table.pack(b:wait(table.unpack(arguments, 1, arguments.n))))
     end)
 end
@@ -62,7 +54,7 @@ t.test("serves round after round, and in each every index once", function()
     local done = ipc.Array("i", rounds)
     local ps = {}
     for i = 1, n do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             local sums = {}
             for round = 1, rounds do
                 local lock = done:get_lock()
@@ -94,14 +86,14 @@ t.test("serves round after round, and in each every index once", function()
     t.is(b.broken, false, "not broken")
 end)
 
-t.test("the last party runs the action, before any is let go", function()
+members.test_of_processes("the last party runs the action, before any is let go", function()
     local calls, who = ipc.Value("i", 0), ipc.Queue()
     local b = sync.Barrier(2, function()
         who:put(process.getpid())
         calls:add(1)
     end)
     local results = ipc.Queue()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for round = 1, 20 do
             local index = b:wait()
             results:put({process.getpid(), index, calls.value >= round})
@@ -120,7 +112,7 @@ t.test("the last party runs the action, before any is let go", function()
     t.is(calls.value, 20, "once a round")
 end)
 
-t.test("an action that raises raises in the last, and the others get \"broken\"", function()
+members.test_of_processes("an action that raises raises in the last, and the others get \"broken\"", function()
     local b = sync.Barrier(2, function() error("no luck") end)
     local results = ipc.Queue()
     local p = party(b, results)
@@ -164,11 +156,11 @@ t.test("has a timeout of its own for waits that name none", function()
     p:join()
 end)
 
-t.test("a party that is killed breaks it", function()
+members.test_of_processes("a party that is killed breaks it", function()
     local b, results = sync.Barrier(3), ipc.Queue()
     local p, q = party(b, results), party(b, ipc.Queue())
     until_waiting(b, 2)
-    until_asleep(q)
+    members.until_asleep(q)
     q:kill()
     t.is(results:get(30), {nil, "broken", n = 2}, "the other is told")
     q:join()
@@ -185,12 +177,12 @@ t.test("a party that is killed breaks it", function()
     end
 end)
 
-t.test("one that dies in the action breaks it, too", function()
+members.test_of_processes("one that dies in the action breaks it, too", function()
     local b = sync.Barrier(2, function() signal.kill(process.getpid(), signal.SIGKILL) end)
     local results = ipc.Queue()
     local p = party(b, results)
     until_waiting(b, 1)
-    process.spawn(function() b:wait() end):join()
+    members.spawn(function() b:wait() end):join()
     t.is(results:get(30), {nil, "broken", n = 2}, "the other is told")
     p:join()
 end)
@@ -222,7 +214,7 @@ end)
 t.test("handlers run during a wait; one that raises takes the party away again", function()
     local b, results = sync.Barrier(2), ipc.Queue()
     local go = sync.Event()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         go:wait()
         results:put(b:wait())
     end)

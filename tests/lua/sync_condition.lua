@@ -1,28 +1,20 @@
 -- sync.Condition.
 
+local members = require "members"
 local t = require "tap"
-
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
 
 -- Processes that wait, one after the other, and then put their number and what wait returned.
 local function waiters(c, n, told)
     local asks, ps = ipc.Queue(), {}
     for i = 1, n do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             c:acquire()
             asks:put(i)
             told:put({i, c:wait()})
             c:release()
         end)
         asks:get()
-        until_asleep(ps[i])
+        members.until_asleep(ps[i])
         c:acquire() -- it has let go of the lock: it waits
         c:release()
     end
@@ -68,7 +60,7 @@ t.test("acquire, with and closable variables are the lock's", function()
     end
     t.is(tostring(c), 'Condition "c" (free)', "printed when it is free")
     local has, go = sync.Event(), sync.Event()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         c:acquire()
         has:set()
         go:wait()
@@ -76,8 +68,8 @@ t.test("acquire, with and closable variables are the lock's", function()
     end)
     has:wait()
     t.is({c:acquire(0.01)}, {nil, "timeout"}, "one that gives up")
-    t.raises(function() c:release() end, 'cannot release Condition "c": it is held by Process',
-        "another's release")
+    t.raises(function() c:release() end, 'cannot release Condition "c": it is held by ' ..
+        (members.kind == "processes" and "Process" or "Thread"), "another's release")
     go:set()
     p:join()
 end)
@@ -121,7 +113,7 @@ t.test("a wait lets go of a lock that is held several times, and has it as often
     c:acquire()
     c:acquire()
     c:acquire()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         c:acquire()
         told:put("notifies")
         c:notify()
@@ -163,7 +155,7 @@ t.test("a notification that finds nobody is forgotten", function()
     c:release()
 end)
 
-t.test("a killed waiter gets no notification that another could have had", function()
+members.test_of_processes("a killed waiter gets no notification that another could have had", function()
     local c, told = sync.Condition(), ipc.Queue()
     local ps = waiters(c, 3, told)
     ps[1]:kill()
@@ -179,7 +171,7 @@ t.test("a killed waiter gets no notification that another could have had", funct
     t.is({ps[2]:join(30)}, {true}, "waiter 2 ends")
 end)
 
-t.test("one that is killed just as it was notified passes the notification on", function()
+members.test_of_processes("one that is killed just as it was notified passes the notification on", function()
     local c, told = sync.Condition(), ipc.Queue()
     local ps = waiters(c, 2, told)
     c:acquire()
@@ -194,10 +186,10 @@ end)
 t.test("a notifier that dies holding the lock leaves both usable", function()
     local c, told = sync.Condition(), ipc.Queue()
     local ps = waiters(c, 1, told)
-    process.spawn(function()
+    members.spawn(function()
         c:acquire()
         c:notify()
-        signal.kill(process.getpid(), signal.SIGKILL)
+        members.die()
     end):join()
     t.is(told:get(30), {1, true}, "the notified one gets the lock")
     join(ps)
@@ -211,7 +203,7 @@ t.test("wait_for returns the predicate's last value", function()
     t.is(c:wait_for(function() calls = calls + 1 return false end, 0.1), false, "false after its time")
     t.ok(calls >= 2, "looked at in the beginning and in the end: " .. calls)
     t.is(c:wait_for(function() return nil end, 0), nil, "or nil")
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for i = 1, 5 do
             c:with(function()
                 v.value = i
@@ -251,9 +243,9 @@ t.test("handlers run without the lock during a wait, which then goes on", functi
     signal.signal(signal.SIGALRM, old)
 end)
 
-t.test("a handler that raises does not take the notification with it", function()
+members.test_of_processes("a handler that raises does not take the notification with it", function()
     local c, told, go = sync.Condition(), ipc.Queue(), sync.Event()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         signal.signal(signal.SIGUSR1, function() error("mine") end)
         c:acquire()
         told:put("waits")
@@ -261,7 +253,7 @@ t.test("a handler that raises does not take the notification with it", function(
         c:release()
     end)
     told:get()
-    until_asleep(p)
+    members.until_asleep(p)
     local other = waiters(c, 1, told)
     c:acquire()
     p:send_signal(signal.SIGUSR1)
@@ -285,7 +277,7 @@ t.test("many producers and consumers lose and double nothing", function()
     local n, each = 3, 300
     local ps = {}
     for i = 1, n do
-        ps[#ps + 1] = process.spawn(function()
+        ps[#ps + 1] = members.spawn(function()
             for _ = 1, each do
                 c:acquire()
                 while stock.value >= 5 do
@@ -297,7 +289,7 @@ t.test("many producers and consumers lose and double nothing", function()
                 c:release()
             end
         end)
-        ps[#ps + 1] = process.spawn(function()
+        ps[#ps + 1] = members.spawn(function()
             for _ = 1, each do
                 c:acquire()
                 c:wait_for(function() return stock.value > 0 end)

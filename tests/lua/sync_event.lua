@@ -1,15 +1,7 @@
 -- sync.Event.
 
+local members = require "members"
 local t = require "tap"
-
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
 
 t.test("set, clear and is_set", function()
     local e = sync.Event()
@@ -36,12 +28,12 @@ t.test("a set wakes all that wait, though it is cleared at once", function()
     local e, asks, done = sync.Event(), ipc.Queue(), ipc.Queue()
     local ps = {}
     for i = 1, 5 do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             asks:put(i)
             done:put(e:wait())
         end)
         asks:get()
-        until_asleep(ps[i])
+        members.until_asleep(ps[i])
     end
     e:set()
     for i = 1, 5 do
@@ -54,7 +46,7 @@ end)
 
 t.test("setter and waiter may play ping-pong for long", function()
     local ping, pong, n = sync.Event(), sync.Event(), 2000
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         for _ = 1, n do
             ping:wait()
             ping:clear()
@@ -95,16 +87,16 @@ t.test("handlers run at once during a wait, which then goes on with what is left
     signal.signal(signal.SIGALRM, old)
 end)
 
-t.test("a killed waiter is missed by nobody", function()
+members.test_of_processes("a killed waiter is missed by nobody", function()
     local e, asks = sync.Event(), ipc.Queue()
     local ps = {}
     for i = 1, 3 do
-        ps[i] = process.spawn(function()
+        ps[i] = members.spawn(function()
             asks:put(i)
             e:wait()
         end)
         asks:get()
-        until_asleep(ps[i])
+        members.until_asleep(ps[i])
     end
     ps[2]:kill()
     ps[2]:join()

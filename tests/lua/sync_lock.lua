@@ -1,21 +1,12 @@
 -- sync.Lock and sync.RLock.
 
+local members = require "members"
 local t = require "tap"
-
--- Waits until the process, which has said that it is about to block, does.
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
 
 -- A process that holds the lock until the event is set.
 local function holder_of(lock, release)
     local held = sync.Event()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         lock:acquire()
         held:set()
         release:wait()
@@ -35,14 +26,14 @@ for _, class in ipairs {"Lock", "RLock"} do
             t.ok(got == lock, "the lock itself")
             t.is(second, nil, "and no second result")
             t.is(lock:locked(), true, "locked")
-            local p = process.spawn(function()
+            local p = members.spawn(function()
                 order:put("asks")
                 lock:acquire()
                 order:put("has it")
                 lock:release()
             end)
             t.is(order:get(), "asks", "the other asks")
-            until_asleep(p)
+            members.until_asleep(p)
             t.is(order:empty(), true, "and waits")
             order:put("released")
             lock:release()
@@ -88,8 +79,8 @@ for _, class in ipairs {"Lock", "RLock"} do
         local p = holder_of(lock, release)
         t.raises(function() lock:release() end,
             "sync_lock.lua:%d+: cannot release " .. class .. ' "door": it is held by ' ..
-            p.name:gsub("%-", "%%-") .. ".*use a Semaphore", "the error")
-        t.is(tostring(lock), ('%s "door" (held by %s)'):format(class, p.name), "printed")
+            members.name_of(p):gsub("%-", "%%-") .. ".*use a Semaphore", "the error")
+        t.is(tostring(lock), ('%s "door" (held by %s)'):format(class, members.name_of(p)), "printed")
         t.is(lock:locked(), true, "it stays held")
         release:set()
         p:join()
@@ -97,19 +88,23 @@ for _, class in ipairs {"Lock", "RLock"} do
         t.raises(function() lock:release() end, "is not held", "a release of a free one")
     end)
 
-    t.test(class .. ": a process that dies holding it leaves it with \"owner died\"", function()
+    t.test(class .. ": a member that dies holding it leaves it with \"owner died\"", function()
         local lock = Lock()
-        for _, how in ipairs {"SIGKILL", "exit", "error"} do
+        local ends = members.kind == "processes" and {"SIGKILL", "exit", "error", "return"} or {"return"}
+        for _, how in ipairs(ends) do
             local held = sync.Event()
-            local p = process.Process{target = function()
+            local p = members.spawn(function()
                 lock:acquire()
                 held:set()
                 if how == "SIGKILL" then
                     signal.kill(process.getpid(), signal.SIGKILL)
+                elseif how == "exit" then
+                    process.exit(0)
+                elseif how == "error" then
+                    io.stderr:close()
+                    error("with the lock")
                 end
-                process.exit(0)
-            end}
-            p:start()
+            end)
             held:wait()
             local got, what = lock:acquire()
             t.ok(got == lock, how .. ": the next has it")
@@ -124,27 +119,33 @@ for _, class in ipairs {"Lock", "RLock"} do
 
     t.test(class .. ": a waiter that is told of the owner's death was asleep when it died", function()
         local lock, told = Lock(), ipc.Queue()
-        local holder = holder_of(lock, sync.Event())
-        local waiter = process.spawn(function()
+        local held, last = sync.Event(), sync.Event()
+        local holder = members.spawn(function()
+            lock:acquire()
+            held:set()
+            last:wait()
+        end)
+        held:wait()
+        local waiter = members.spawn(function()
             told:put("asks")
             local _, what = lock:acquire()
             lock:release()
             told:put(what)
         end)
         told:get()
-        until_asleep(waiter)
-        holder:kill()
+        members.until_asleep(waiter)
+        members.finish(holder, last)
         t.is(told:get(), "owner died", "told")
         holder:join()
         waiter:join()
     end)
 
-    t.test(class .. ": a waiter that is killed takes nobody's turn with it", function()
+    members.test_of_processes(class .. ": a waiter that is killed takes nobody's turn with it", function()
         local lock, asks, got = Lock(), ipc.Queue(), ipc.Queue()
         lock:acquire()
         local waiters = {}
         for i = 1, 4 do
-            waiters[i] = process.spawn(function()
+            waiters[i] = members.spawn(function()
                 asks:put(i)
                 lock:acquire()
                 got:put(i)
@@ -155,7 +156,7 @@ for _, class in ipairs {"Lock", "RLock"} do
             asks:get()
         end
         for i = 1, 4 do
-            until_asleep(waiters[i])
+            members.until_asleep(waiters[i])
         end
         waiters[1]:kill()
         waiters[3]:kill()
@@ -246,7 +247,7 @@ for _, class in ipairs {"Lock", "RLock"} do
         signal.setitimer(0.02)
         t.raises(function() lock:acquire() end, "enough", "the handler's error")
         signal.signal(signal.SIGALRM, old)
-        t.is(tostring(lock):match("held by (.-)%)"), p.name, "the holder has it still")
+        t.is(tostring(lock):match("held by (.-)%)"), members.name_of(p), "the holder has it still")
         release:set()
         p:join()
         local got, what = lock:acquire(5)
@@ -259,7 +260,7 @@ for _, class in ipairs {"Lock", "RLock"} do
         local total = ipc.Value("q", 0)
         local ps = {}
         for i = 1, n do
-            ps[i] = process.spawn(function()
+            ps[i] = members.spawn(function()
                 for _ = 1, rounds do
                     local _ <close> = lock:acquire()
                     total.value = total.value + 1
@@ -286,17 +287,17 @@ for _, class in ipairs {"Lock", "RLock"} do
             end
             first:release()
         end
-        local p = process.spawn(take, a, b)
-        local q = process.spawn(take, b, a)
+        local p = members.spawn(take, a, b)
+        local q = members.spawn(take, b, a)
         p:join()
         q:join()
         local message = said:get(false)
         t.ok(message, "one of the two was told")
         message = message or ""
         t.ok(message:find("deadlock: ", 1, true), "that it is a deadlock")
-        t.ok(message:find(('%s waits for the lock "b", held by %s'):format(p.name, q.name), 1, true),
+        t.ok(message:find(('%s waits for the lock "b", held by %s'):format(members.name_of(p), members.name_of(q)), 1, true),
             "one half of the chain")
-        t.ok(message:find(('%s waits for the lock "a", held by %s'):format(q.name, p.name), 1, true),
+        t.ok(message:find(('%s waits for the lock "a", held by %s'):format(members.name_of(q), members.name_of(p)), 1, true),
             "the other half: " .. message)
         t.is(a:locked() or b:locked(), false, "both are free in the end")
     end)
@@ -314,8 +315,8 @@ for _, class in ipairs {"Lock", "RLock"} do
             said:put({ok, why or "got"})
             first:release()
         end
-        local p = process.spawn(take, a, b, 1.5)
-        local q = process.spawn(take, b, a, 20)
+        local p = members.spawn(take, a, b, 1.5)
+        local q = members.spawn(take, b, a, 20)
         local one, other = said:get(), said:get()
         t.is(one, {true, "timeout"}, "the shorter time runs out")
         t.is(other, {true, "got"}, "the other gets it")
@@ -356,7 +357,7 @@ t.test("RLock: its holder takes it as often as it likes and releases it as often
     local seen = ipc.Queue()
     for i = 1, 1000 do
         if i == 1000 then
-            local p = process.spawn(function() seen:put(lock:acquire(false) ~= nil) end)
+            local p = members.spawn(function() seen:put(lock:acquire(false) ~= nil) end)
             p:join()
             t.is(seen:get(), false, "until the last it is held")
         end
@@ -381,10 +382,10 @@ end)
 
 t.test("RLock: the next owner after a death has it once", function()
     local lock = sync.RLock()
-    process.spawn(function()
+    members.spawn(function()
         lock:acquire()
         lock:acquire()
-        signal.kill(process.getpid(), signal.SIGKILL)
+        members.die()
     end):join()
     local got, what = lock:acquire()
     t.ok(got == lock and what == "owner died", "owner died")

@@ -1,15 +1,7 @@
 -- sync.Semaphore and sync.BoundedSemaphore.
 
+local members = require "members"
 local t = require "tap"
-
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
 
 for _, class in ipairs {"Semaphore", "BoundedSemaphore"} do
     local Semaphore = sync[class]
@@ -63,7 +55,7 @@ for _, class in ipairs {"Semaphore", "BoundedSemaphore"} do
         local s, inside, most = Semaphore(2), ipc.Value("i", 0), ipc.Value("i", 0)
         local ps = {}
         for i = 1, 5 do
-            ps[i] = process.spawn(function()
+            ps[i] = members.spawn(function()
                 for _ = 1, 200 do
                     s:acquire()
                     local now = inside:add(1) + 1
@@ -78,25 +70,27 @@ for _, class in ipairs {"Semaphore", "BoundedSemaphore"} do
         end
         for i = 1, 5 do
             ps[i]:join()
-            t.is(ps[i].exitcode, 0, "process " .. i)
+            if members.kind == "processes" then
+                t.is(ps[i].exitcode, 0, "process " .. i)
+            end
         end
         t.ok(most.value <= 2, "at most two: " .. most.value)
         t.is(s:get_value(), 2, "all are given back")
     end)
 
-    t.test(class .. ": a waiter that is killed takes nobody's turn with it", function()
+    members.test_of_processes(class .. ": a waiter that is killed takes nobody's turn with it", function()
         local s, asks, got = Semaphore(1), ipc.Queue(), ipc.Queue()
         s:acquire()
         local ps = {}
         for i = 1, 3 do
-            ps[i] = process.spawn(function()
+            ps[i] = members.spawn(function()
                 asks:put(i)
                 s:acquire()
                 got:put(i)
                 s:release()
             end)
             asks:get()
-            until_asleep(ps[i])
+            members.until_asleep(ps[i])
         end
         ps[1]:kill()
         ps[1]:join()
@@ -113,7 +107,7 @@ for _, class in ipairs {"Semaphore", "BoundedSemaphore"} do
         function()
             local s, release = Semaphore(1), sync.Event()
             local has = sync.Event()
-            local p = process.spawn(function()
+            local p = members.spawn(function()
                 s:acquire()
                 has:set()
                 release:wait()
@@ -135,7 +129,7 @@ end
 
 t.test("Semaphore: may be released by another than acquired it, and above where it began", function()
     local s = sync.Semaphore(0)
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         s:release()
         s:release(2)
     end)
@@ -159,7 +153,7 @@ end)
 
 t.test("Semaphore: the permit of a process that died stays taken", function()
     local s = sync.Semaphore(1)
-    process.spawn(function() s:acquire() end):join()
+    members.spawn(function() s:acquire() end):join()
     t.is(s:get_value(), 0, "nobody owns permits of a Semaphore")
 end)
 
@@ -178,7 +172,7 @@ t.test("BoundedSemaphore: another's permit cannot be released", function()
     local s = sync.BoundedSemaphore(2)
     s:acquire()
     local said = ipc.Queue()
-    process.spawn(function() said:put({pcall(s.release, s)}) end):join()
+    members.spawn(function() said:put({pcall(s.release, s)}) end):join()
     local result = said:get()
     t.is(result[1], false, "it raises")
     t.ok(result[2]:find("this thread holds none of its permits", 1, true), result[2])
@@ -197,30 +191,30 @@ t.test("BoundedSemaphore: a release of more than one holds is refused as a whole
 end)
 
 t.test("BoundedSemaphore: the permits of a dead holder come back, and wake who waits", function()
-    local s, has = sync.BoundedSemaphore(3), sync.Event()
-    local p = process.spawn(function()
+    local s, has, last = sync.BoundedSemaphore(3), sync.Event(), sync.Event()
+    local p = members.spawn(function()
         s:acquire()
         s:acquire()
         s:acquire()
         has:set()
-        sync.Event():wait()
+        last:wait()
     end)
     has:wait()
     t.is(s:get_value(), 0, "it has all")
     local got = ipc.Queue()
-    local waiter = process.spawn(function()
+    local waiter = members.spawn(function()
         got:put("asks")
         got:put(s:acquire() and "has it")
         s:release()
     end)
     got:get()
-    until_asleep(waiter)
-    p:kill()
+    members.until_asleep(waiter)
+    members.finish(p, last)
     t.is(got:get(), "has it", "the waiter gets one")
     waiter:join()
     p:join()
     t.is(s:get_value(), 3, "all are back")
-    process.spawn(function() s:acquire() end):join()
+    members.spawn(function() s:acquire() end):join()
     t.is(s:get_value(), 3, "those of one that exits as well")
 end)
 
