@@ -267,8 +267,7 @@ local t = thread.Thread{target = function()
     stop:wait()
     print("the thread ends")
 end}
-t:start()
-print(pcall(t.join, t))
+print(pcall(function() t:start() t:join() end)) -- it may come before start() returns
 stop:set()
 t:join()
 ]], {status = 0, out = {"^false\t.*interrupted!\nthe thread ends\n$"}, err = ""})
