@@ -287,8 +287,7 @@ meet(bool *last)
 {
     struct amp_what what = {.kind = AMP_BARRIER, .cell = amp_cell_index(object)};
     struct amp_ticket *ticket;
-    uint32_t index;
-    int result = amp_barrier_arrive(object, soon(), &what, &ticket, &index);
+    int result = amp_barrier_arrive(object, soon(), &what, &ticket);
     *last = result == AMP_BARRIER_LAST;
     if (result == AMP_BARRIER_LAST)
         return amp_barrier_open(object, ticket);
@@ -703,8 +702,7 @@ end_in_barrier(int index)
     (void) index;
     struct amp_what what = {.kind = AMP_BARRIER};
     struct amp_ticket *ticket;
-    uint32_t place;
-    return amp_barrier_arrive(object, AMP_AT_ONCE, &what, &ticket, &place) != 0;
+    return amp_barrier_arrive(object, AMP_AT_ONCE, &what, &ticket) != 0;
 }
 
 static int
