@@ -17,13 +17,15 @@
 
 amp_time amp_handshake_time = 10 * AMP_SECOND;
 
+#define COURTESY AMP_SECOND /* that a stranger has before it must make room for another */
+
 /* A handshake of a listener's, or what became of one. */
 struct pending {
     struct pending *next;
     int descriptor;
     int result; /* -EAGAIN: under way. 0: done. Else why it failed; then there is no descriptor */
     short events;
-    amp_time deadline;
+    amp_time since;
     struct amp_shake shake;
 };
 
@@ -38,6 +40,7 @@ struct amp_listening {
     int poll;               /* an epoll: of the socket, the handshakes and `ready`; -1: not yet */
     int ready;              /* an eventfd: 1 while there is something to take */
     bool is_shown;
+    bool is_deaf;           /* the socket is not looked at: there is no room */
     struct pending *first;  /* the oldest */
     unsigned n;
 };
@@ -49,6 +52,7 @@ struct amp_listening {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct amp_endpoint *table; /* under the mutex */
 
+static void settle_doubts(void);
 static void drop_pending(struct amp_listening *listening);
 static void close_polls(struct amp_listening *listening);
 
@@ -274,7 +278,7 @@ close_polls(struct amp_listening *listening)
     if (listening->ready >= 0)
         close(listening->ready);
     listening->poll = listening->ready = -1;
-    listening->is_shown = false;
+    listening->is_shown = listening->is_deaf = false;
 }
 
 static int
@@ -348,7 +352,7 @@ step(struct amp_listening *listening, struct pending **at)
     struct pending *p = *at;
     short events = p->events;
     p->result = amp_shake_step(&p->shake, p->descriptor, &p->events);
-    if (p->result == -EAGAIN && amp_now() < p->deadline) {
+    if (p->result == -EAGAIN && amp_now() < p->since + amp_handshake_time) {
         if (events != p->events)
             control(listening->poll, EPOLL_CTL_MOD, p->descriptor, (uint32_t) p->events);
         return;
@@ -380,7 +384,7 @@ begin_pending(struct amp_listening *listening, int descriptor)
     p->descriptor = descriptor;
     p->result = -EAGAIN;
     p->events = POLLIN;
-    p->deadline = amp_now() + amp_handshake_time;
+    p->since = amp_now();
     struct pending **at = &listening->first;
     while (*at != NULL)
         at = &(*at)->next;
@@ -389,7 +393,8 @@ begin_pending(struct amp_listening *listening, int descriptor)
     step(listening, at);
 }
 
-/* Makes room for another: the oldest that is under way goes. False: all are done, to be taken. */
+/* Makes room for another: the oldest that is under way goes, if it has had time to say who it is. Of
+   many that come at once, the others wait in the system's queue. */
 static bool
 make_room(struct amp_listening *listening)
 {
@@ -398,10 +403,21 @@ make_room(struct amp_listening *listening)
     struct pending **at = &listening->first;
     while (*at != NULL && (*at)->result != -EAGAIN)
         at = &(*at)->next;
-    if (*at == NULL)
+    if (*at == NULL || amp_now() < (*at)->since + COURTESY)
         return false;
     remove_pending(listening, at);
     return true;
+}
+
+/* While there is no room, a connection that waits must not wake who waits for one. */
+static void
+listen_if_room(struct amp_endpoint *endpoint)
+{
+    struct amp_listening *listening = endpoint->listening;
+    bool is_deaf = listening->n >= AMP_PENDING_MAX;
+    if (is_deaf != listening->is_deaf)
+        control(listening->poll, EPOLL_CTL_MOD, endpoint->stream.descriptor, is_deaf ? 0 : EPOLLIN);
+    listening->is_deaf = is_deaf;
 }
 
 /* Under the mutex. 0, or why the system gives no connection. */
@@ -429,6 +445,7 @@ advance(struct amp_endpoint *endpoint)
             failure = -errno, i = AMP_PENDING_MAX;
         /* else it was that connection's failure */
     }
+    listen_if_room(endpoint);
     show_readiness(listening);
     return failure;
 }
@@ -436,8 +453,8 @@ advance(struct amp_endpoint *endpoint)
 bool
 amp_listener_advance(struct amp_endpoint *listener)
 {
+    settle_doubts();
     pthread_mutex_lock(&mutex);
-    settle(0);
     bool is_ready = advance(listener) != 0 || first_result(listener->listening) != NULL;
     pthread_mutex_unlock(&mutex);
     return is_ready;
@@ -476,6 +493,7 @@ take(struct amp_endpoint *listener, struct amp_endpoint **made)
         p->descriptor = -1;
     }
     remove_pending(listening, at);
+    listen_if_room(listener);
     show_readiness(listening);
     return result;
 }
@@ -765,11 +783,16 @@ set_over(struct amp_endpoint *endpoint, struct amp_cell *cell, uint32_t over)
              over & AMP_NO_WRITING ? (over & AMP_NO_READING ? SHUT_RDWR : SHUT_WR) : SHUT_RD);
 }
 
-/* At the end of each slice of a wait: the other side may be waiting for us to close. The table's lock
-   of objects is taken behind a connection's: nobody who has it wants a connection's. */
+/* At the end of each slice of a wait: the other side may be waiting for us to close. Once a slice for
+   the whole process, however many threads wait: who holds what is looked for far and wide. The
+   table's lock of objects is taken behind a connection's: nobody who has it wants a connection's. */
 static void
 settle_doubts(void)
 {
+    static _Atomic amp_time last;
+    amp_time now = amp_now(), before = last;
+    if (now - before < AMP_SLICE || !atomic_compare_exchange_strong(&last, &before, now))
+        return;
     pthread_mutex_lock(&mutex);
     settle(0);
     pthread_mutex_unlock(&mutex);
