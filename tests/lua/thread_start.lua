@@ -283,6 +283,35 @@ t.test("the target may be a library function, or one of luamp's", function()
     t.is({Thread{target = table.sort, args = {{3, 1, 2}}}:start():join()}, {true}, "table.sort")
 end)
 
+-- Not by the time that they take, which says more about the machine than about us: with a lock that
+-- lets only one of them run, the other would be asleep at each look.
+t.test("two threads that compute both run, or are ready to", function()
+    local begun, stop = sync.Semaphore(0), ipc.Value("i", 0)
+    local threads = {}
+    for i = 1, 2 do
+        threads[i] = thread.Thread{target = function()
+            begun:release()
+            local x = 0
+            while stop.value == 0 do
+                for k = 1, 100000 do x = x + k % 7 end
+            end
+        end}:start()
+    end
+    begun:acquire()
+    begun:acquire()
+    local asleep = 0
+    for _ = 1, 50 do
+        for _, thread in ipairs(threads) do
+            local f <close> = assert(io.open(("/proc/self/task/%d/stat"):format(thread.native_id)))
+            if f:read("a"):match("%) (%a)") ~= "R" then asleep = asleep + 1 end
+        end
+        process.sleep(0.002)
+    end
+    stop.value = 1
+    for _, thread in ipairs(threads) do thread:join() end
+    t.ok(asleep <= 2, ("asleep at %d of 100 looks"):format(asleep)) -- a page may be waited for
+end)
+
 t.test("each thread's math.random begins elsewhere", function()
     local a = in_thread(function() return math.random(0) end)
     local b = in_thread(function() return math.random(0) end)
