@@ -61,6 +61,7 @@ int luampB_open_process(lua_State *L);
 int luampB_open_signal(lua_State *L);
 int luampB_open_sync(lua_State *L);
 int luampB_open_ipc(lua_State *L);
+int luampB_open_members(lua_State *L);
 int luampB_open_pool(lua_State *L);
 int luampB_open_thread(lua_State *L);
 

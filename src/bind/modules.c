@@ -20,7 +20,7 @@ static const struct module {
     {"process", luampB_open_process, true}, {"signal", luampB_open_signal, true},
     {"sync", luampB_open_sync, true},       {"ipc", luampB_open_ipc, true},
     {"pool", luampB_open_pool, true},       {"thread", luampB_open_thread, true},
-    {"codec", luampC_open, false},
+    {"codec", luampC_open, false},        {"members", luampB_open_members, false},
 };
 
 #define MODULES (sizeof modules / sizeof *modules)

@@ -1,0 +1,101 @@
+/*
+ * members: what a family looks like from inside, for who looks for a hang or a leak: the module
+ * luamp.members. It reads what every wait publishes (core/wait.h) and what the arena counts. It
+ * changes nothing but that it buries who is dead.
+ */
+#include "object.h"
+
+/* What a wait can be for besides a class's object. */
+static const char *
+kind_name(uint32_t kind)
+{
+    switch (kind) {
+    case AMP_SLEEPING:
+        return "a time";
+    case AMP_PAUSING:
+        return "a signal";
+    case AMP_JOINING:
+        return "the end of";
+    case AMP_SELECTING:
+        return "several";
+    }
+    for (int id = 1; id < LUAMPO_CLASSES; id++) {
+        const struct luampO_class *class = luampO_class_of(id);
+        if (class && class->kind == kind)
+            return class->name;
+    }
+    return "an object";
+}
+
+/* Sets in the table on top what the member waits for, if it does. */
+static void
+set_wait(lua_State *L, uint32_t member)
+{
+    struct amp_what what;
+    if (!amp_member_waiting(member, &what))
+        return;
+    if (what.kind == AMP_JOINING)
+        lua_pushfstring(L, "the end of %s", amp_member_at(what.cell)->m_name);
+    else if (what.kind < AMP_KINDS && what.cell != 0)
+        lua_pushfstring(L, "%s \"%s\"", kind_name(what.kind), amp_cell_at(what.cell)->c_name);
+    else
+        lua_pushstring(L, kind_name(what.kind));
+    lua_setfield(L, -2, "waits_for");
+    lua_pushnumber(L, (lua_Number) (amp_now() - what.since) / AMP_SECOND);
+    lua_setfield(L, -2, "seconds");
+    char name[AMP_NAME_SIZE];
+    const char *holder = what.lock ? luampO_holder(amp_at(what.lock), name) : NULL;
+    if (holder) {
+        lua_pushstring(L, holder);
+        lua_setfield(L, -2, "held_by");
+    }
+}
+
+/* list(): a table {name =, pid =, waits_for =, seconds =, held_by =} for each member that lives. Of
+   those that others are, each may have gone on by the time it is read. */
+static int
+members_list(lua_State *L)
+{
+    luampB_join_family(L);
+    lua_newtable(L);
+    uint32_t top = amp_members_top();
+    for (uint32_t i = 0, n = 0; i < top; i++) {
+        const struct amp_member *m = amp_member_at(i);
+        if (amp_member_phase(m) != AMP_LIVE || !amp_member_lives(i, amp_member_generation(m)))
+            continue;
+        lua_newtable(L);
+        lua_pushstring(L, m->m_name);
+        lua_setfield(L, -2, "name");
+        /* relaxed: a number that is told */
+        lua_pushinteger(L, atomic_load_explicit(&m->m_pid, memory_order_relaxed));
+        lua_setfield(L, -2, "pid");
+        set_wait(L, i);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+/* memory(): bytes of shared memory that objects have for their contents, how many objects there are,
+   and how many members' deaths were recovered so far. */
+static int
+members_memory(lua_State *L)
+{
+    luampB_join_family(L);
+    amp_roster_sweep();
+    lua_pushinteger(L, (lua_Integer) amp_arena_used());
+    lua_pushinteger(L, amp_cells_live());
+    lua_pushinteger(L, atomic_load_explicit(&amp_arena.header->h_deaths, memory_order_relaxed));
+    return 3;
+}
+
+int
+luampB_open_members(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"list", members_list},
+        {"memory", members_memory},
+        {NULL, NULL},
+    };
+    luaL_newlib(L, functions);
+    return 1;
+}
