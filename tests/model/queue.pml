@@ -65,7 +65,7 @@ byte order[NP * PUTS + 1];
 bool closed = 0;
 
 byte producers = 0, consumers = 0, p_role = 0, t_role = 0; /* owners; t_role: of who waits for room */
-bool asleep_p[ALL + 1], asleep_t[ALL + 1], gone[ALL + 1];
+bool asleep_p[5], asleep_t[5], gone[5];
 byte deaths = 0, victim = 0;
 
 #if BROKEN == 4
