@@ -432,7 +432,11 @@ kill_children_of(uint32_t parent, uint32_t generation)
         uint32_t own = amp_member_generation(m);
         if (m->m_parent != parent || m->m_parent_generation != generation)
             continue;
-        kill_member(i, own);
+        /* What was read may be of the slot's last member. Who lives in this generation has its own
+           parent there. */
+        if (amp_member_lives(i, own) && m->m_parent == parent &&
+            m->m_parent_generation == generation)
+            kill_member(i, own);
         kill_children_of(i, own);
     }
 }
