@@ -7,7 +7,7 @@ local t = require "tap"
 local members = require "luamp.members"
 
 local OBJECTS = math.tointeger(tonumber(os.getenv "OBJECTS" or 20000))
-local SEED = math.tointeger(tonumber(os.getenv "SEED" or os.time()))
+local SEED = math.tointeger(tonumber(os.getenv "SEED" or "") or os.time())
 local LONG = 60
 local AT_ONCE = 40 -- objects in a message
 
