@@ -34,16 +34,19 @@ set_wait(lua_State *L, uint32_t member)
     struct amp_what what;
     if (!amp_member_waiting(member, &what))
         return;
-    if (what.kind == AMP_JOINING)
-        lua_pushfstring(L, "the end of %s", amp_member_at(what.cell)->m_name);
-    else if (what.kind < AMP_KINDS && what.cell != 0)
-        lua_pushfstring(L, "%s \"%s\"", kind_name(what.kind), amp_cell_at(what.cell)->c_name);
-    else
+    char name[AMP_NAME_SIZE], object[AMP_CELL_NAME];
+    if (what.kind == AMP_JOINING) {
+        amp_member_name(what.cell, name);
+        lua_pushfstring(L, "the end of %s", name);
+    } else if (what.kind < AMP_KINDS && what.cell != 0) {
+        amp_cell_name(what.cell, object);
+        lua_pushfstring(L, "%s \"%s\"", kind_name(what.kind), object);
+    } else {
         lua_pushstring(L, kind_name(what.kind));
+    }
     lua_setfield(L, -2, "waits_for");
     lua_pushnumber(L, (lua_Number) (amp_now() - what.since) / AMP_SECOND);
     lua_setfield(L, -2, "seconds");
-    char name[AMP_NAME_SIZE];
     const char *holder = what.lock ? luampO_holder(amp_at(what.lock), name) : NULL;
     if (holder) {
         lua_pushstring(L, holder);
@@ -63,8 +66,10 @@ members_list(lua_State *L)
         const struct amp_member *m = amp_member_at(i);
         if (amp_member_phase(m) != AMP_LIVE || !amp_member_lives(i, amp_member_generation(m)))
             continue;
+        char name[AMP_NAME_SIZE];
+        amp_member_name(i, name);
         lua_newtable(L);
-        lua_pushstring(L, m->m_name);
+        lua_pushstring(L, name);
         lua_setfield(L, -2, "name");
         /* relaxed: a number that is told */
         lua_pushinteger(L, atomic_load_explicit(&m->m_pid, memory_order_relaxed));
