@@ -14,13 +14,15 @@
 
 static const struct module {
     const char *name;
+    const char *full_name;
     lua_CFunction open;
     bool is_short; /* has a short name */
 } modules[] = {
-    {"process", luampB_open_process, true}, {"signal", luampB_open_signal, true},
-    {"sync", luampB_open_sync, true},       {"ipc", luampB_open_ipc, true},
-    {"pool", luampB_open_pool, true},       {"thread", luampB_open_thread, true},
-    {"codec", luampC_open, false},        {"members", luampB_open_members, false},
+#define MODULE(name, open, is_short) {name, "luamp." name, open, is_short}
+    MODULE("process", luampB_open_process, true), MODULE("signal", luampB_open_signal, true),
+    MODULE("sync", luampB_open_sync, true),       MODULE("ipc", luampB_open_ipc, true),
+    MODULE("pool", luampB_open_pool, true),       MODULE("thread", luampB_open_thread, true),
+    MODULE("codec", luampC_open, false),          MODULE("members", luampB_open_members, false),
 };
 
 #define MODULES (sizeof modules / sizeof *modules)
@@ -121,9 +123,8 @@ luamp_openlibs(lua_State *L)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     for (size_t i = 0; i < MODULES; i++) {
-        lua_pushfstring(L, PREFIX "%s", modules[i].name);
         lua_pushcfunction(L, load_module);
-        lua_rawset(L, -3);
+        lua_setfield(L, -2, modules[i].full_name);
     }
     lua_pushcfunction(L, luaopen_luamp);
     lua_setfield(L, -2, "luamp");
@@ -138,7 +139,16 @@ luamp_openlibs(lua_State *L)
 static int
 stub_index(lua_State *L)
 {
-    require(L, lua_tostring(L, lua_upvalueindex(1)));
+    lua_settop(L, 2);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &stubs_key);
+    for (size_t i = 0; i < MODULES; i++) { /* which one it is, its metatable does not say */
+        bool is_it = lua_getfield(L, 3, modules[i].name) == LUA_TTABLE && lua_rawequal(L, -1, 1);
+        lua_pop(L, 1);
+        if (is_it) {
+            require(L, modules[i].name);
+            break;
+        }
+    }
     lua_settop(L, 2);
     lua_rawget(L, 1);
     return 1;
@@ -149,21 +159,23 @@ luampB_short_names(lua_State *L)
 {
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
     lua_createtable(L, 0, MODULES);
-    for (size_t i = 0; i < MODULES; i++) {
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, stub_index);
+    lua_setfield(L, -2, "__index");
+    lua_pushglobaltable(L);
+    for (size_t i = 0; i < MODULES; i++) { /* preload, stubs, metatable, globals */
         if (!modules[i].is_short)
             continue;
         lua_pushcfunction(L, load_by_full_name);
-        lua_setfield(L, -3, modules[i].name);
-        lua_createtable(L, 0, 8);
-        lua_createtable(L, 0, 1);
-        lua_pushstring(L, modules[i].name);
-        lua_pushcclosure(L, stub_index, 1);
-        lua_setfield(L, -2, "__index");
+        lua_setfield(L, -5, modules[i].name);
+        lua_newtable(L);
+        lua_pushvalue(L, -3);
         lua_setmetatable(L, -2);
         lua_pushvalue(L, -1);
-        lua_setglobal(L, modules[i].name);
-        lua_setfield(L, -2, modules[i].name);
+        lua_setfield(L, -3, modules[i].name);
+        lua_setfield(L, -4, modules[i].name);
     }
+    lua_pop(L, 2);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &stubs_key);
     lua_pop(L, 1);
 }

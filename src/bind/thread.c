@@ -296,6 +296,8 @@ set_package_field(lua_State *L, const char *field, const char *value)
 static void
 open_state(lua_State *L, const struct thread *thread)
 {
+    if (luampB_is_host())
+        lua_gc(L, LUA_GCGEN, 0, 0); /* as the program's own state; while there is nothing to mark */
     lua_gc(L, LUA_GCSTOP);
     luaL_openlibs(L);
     luamp_openlibs(L);
@@ -310,8 +312,7 @@ open_state(lua_State *L, const struct thread *thread)
     luampB_open_output(L, true);
     luampB_interruptible(L);
     lua_gc(L, LUA_GCRESTART);
-    if (luampB_is_host())
-        lua_gc(L, LUA_GCGEN, 0, 0); /* as the program's own state */
+    lua_gc(L, LUA_GCSTEP, -lua_gc(L, LUA_GCCOUNT)); /* not before as much again is allocated */
     lua_settop(L, 0);
 }
 
