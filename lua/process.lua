@@ -307,15 +307,8 @@ local function become_known(name, daemon, worker, bound, child, parent_name, ...
   }, Process)
 end
 
-function Process:start()
-  local s = check_open(self, "start")
-  if s.child or self == current then
-    error(('process "%s" was started already; a process can be started once'):format(s.name), 2)
-  end
-  if is_daemon and not is_worker then
-    error("a daemon may not start processes", 2)
-  end
-  s.bound = s.daemon or s.worker or is_bound
+-- Starts it, and notes that: a handler of a signal that raises comes before or after both.
+local function start(self, s)
   local child, why = native.start(s.name, s.bound, function()
     become(self)
     local ok, message = xpcall(self.run, traceback, self)
@@ -331,6 +324,18 @@ function Process:start()
   children[#children + 1] = self
   s.place = #children
   return self
+end
+
+function Process:start()
+  local s = check_open(self, "start")
+  if s.child or self == current then
+    error(('process "%s" was started already; a process can be started once'):format(s.name), 2)
+  end
+  if is_daemon and not is_worker then
+    error("a daemon may not start processes", 2)
+  end
+  s.bound = s.daemon or s.worker or is_bound
+  return native.undisturbed(start, self, s)
 end
 
 -- Methods -----------------------------------------------------------------------------------------

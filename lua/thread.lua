@@ -190,6 +190,7 @@ local places = {"target", "args", "kwargs"}
 local timer_places = {[3] = "f", [4] = "args"}
 local function tell(message, s, is_self, headers)
   if type(message) ~= "string" then return message end
+  message = message:gsub("^luamp/thread%.lua:%d+: ", "") -- attempt() is nobody's line
   message = message:gsub("^cannot send start%[(%d)%]", function(i)
     i = tonumber(i) - (headers and 1 or 0)
     return "cannot send " .. (i == 1 and is_self and "self" or places[i] or "class")
@@ -208,6 +209,13 @@ local function tell(message, s, is_self, headers)
   return message
 end
 
+-- Starts it, and notes that: a handler of a signal that raises comes before or after both.
+local function attempt(s, ...)
+  local handle, why = native.start(s.name, s.daemon, ...)
+  if handle then s.handle = handle end
+  return handle, why
+end
+
 function Thread:start()
   local s = check(self, "start")
   if s.handle or s.is_main then
@@ -222,17 +230,18 @@ function Thread:start()
   while true do
     local ok, handle, why
     if headers then
-      ok, handle, why = pcall(native.start, s.name, s.daemon, headers, known, fields, what, args,
+      ok, handle, why = pcall(process.undisturbed, attempt, s, headers, known, fields, what, args,
                               kwargs)
     else
-      ok, handle, why = pcall(native.start, s.name, s.daemon, nil, nil, what, args, kwargs)
+      ok, handle, why = pcall(process.undisturbed, attempt, s, nil, nil, what, args, kwargs)
     end
-    if not ok then
+    if not ok and s.handle then
+      error(handle, 0) -- of a handler of a signal, once it was started
+    elseif not ok then
       error(tell(handle, s, what == self, headers), 2)
     elseif handle == false then
       return false, why
     elseif handle then
-      s.handle = handle
       return self
     end
     headers, fields, known = headers or {}, fields or {}, known or {}

@@ -133,6 +133,10 @@ void luampB_interrupt_no_more(void);
 /* Between the two, which nest, handlers of the script wait. */
 void luampB_defer_handlers(bool on);
 
+/* For the modules' Lua halves: undisturbed(f, ...) gives f's results; handlers of signals run when it
+   has returned. So what is done and what is noted of it are one. */
+int luampB_undisturbed(lua_State *L);
+
 /* In a child, with all signals blocked: what becomes of the parent's interrupts, and handlers. */
 void luampB_interrupts_in_child(void);
 void luampB_signals_in_child(lua_State *L);

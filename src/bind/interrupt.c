@@ -261,6 +261,17 @@ luampB_defer_handlers(bool on)
         luampB_interrupt_soon();
 }
 
+int
+luampB_undisturbed(lua_State *L)
+{
+    luampB_defer_handlers(true);
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    luampB_defer_handlers(false);
+    if (status != LUA_OK)
+        return lua_error(L);
+    return lua_gettop(L);
+}
+
 void
 luampB_run_handlers(lua_State *L)
 {

@@ -176,18 +176,6 @@ native_run_items(lua_State *L)
     return 4;
 }
 
-/* undisturbed(f, ...): f's results; handlers of signals run when it has returned. */
-static int
-native_undisturbed(lua_State *L)
-{
-    luampB_defer_handlers(true);
-    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
-    luampB_defer_handlers(false);
-    if (status != LUA_OK)
-        return lua_error(L);
-    return lua_gettop(L);
-}
-
 static int
 native_leave_interrupts(lua_State *L)
 {
@@ -278,7 +266,7 @@ static const luaL_Reg natives[] = {
     {"sendable", native_sendable},
     {"take", native_take},
     {"run_items", native_run_items},
-    {"undisturbed", native_undisturbed},
+    {"undisturbed", luampB_undisturbed},
     {"leave_interrupts", native_leave_interrupts},
     {"lease_done", native_lease_done},
     {"lease_task", native_lease_task},

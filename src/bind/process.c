@@ -1028,6 +1028,7 @@ native_nearest(lua_State *L)
 
 static const luaL_Reg natives[] = {
     {"start", native_start},
+    {"undisturbed", luampB_undisturbed},
     {"wait", native_wait},
     {"signal", native_signal},
     {"is_signal", native_is_signal},

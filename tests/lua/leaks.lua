@@ -10,11 +10,7 @@ local function memory()
     return tonumber(text:match("RssAnon:%s*(%d+)")), tonumber(text:match("RssShmem:%s*(%d+)"))
 end
 
-local is_sanitized
-do
-    local f <close> = assert(io.open("/proc/self/maps"))
-    is_sanitized = f:read("a"):find("libasan", 1, true) ~= nil
-end
+local is_sanitized = t.is_sanitized()
 
 local n = tonumber(arg and arg[1]) or is_sanitized and 500 or 3000
 

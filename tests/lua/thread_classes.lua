@@ -116,7 +116,7 @@ t.test("classes that are found in methods of classes come along", function()
     t.is(seen:get(), "outer of inner", "two of them")
 end)
 
-t.test("an object of a class of processes, and one of threads, are arguments as others", function()
+t.test_of_forks("an object of a class of processes, and one of threads, are arguments as others", function()
     local Sleeper = process.Process:extend("Sleeper")
     function Sleeper:init()
         Sleeper.super.init(self, {name = "sleeper"})

@@ -1,6 +1,7 @@
 -- How threads end: by themselves, by an error, by os.exit and process.exit, with the program.
 
 local t = require "tap"
+t.file_of_forks("how threads end")
 local cli = require "host.cli"
 
 local Thread = thread.Thread

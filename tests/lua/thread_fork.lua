@@ -1,18 +1,11 @@
 -- Threads and processes together: children that threads fork, threads of children.
---
--- Under the address sanitizer of gcc 12 a child may hang that was forked while other threads
--- allocate (docs/quirks.md): then such tests are not run, unless THREAD_FORK says so.
 
 local t = require "tap"
 local cli = require "host.cli"
 
 local seen = ipc.Queue()
 
-local sanitized
-do
-    local f <close> = assert(io.open("/proc/self/maps"))
-    sanitized = f:read "a":find("libasan", 1, true) and not os.getenv "THREAD_FORK"
-end
+t.file_of_forks("threads and processes together")
 
 local function start(f, ...)
     return thread.Thread{target = f, args = table.pack(...)}:start()
@@ -199,76 +192,73 @@ t.test("a copy of what the thread has goes into its child: upvalues, globals", f
     t.is(a_global, nil, "not here")
 end)
 
-if sanitized then
-    t.skip("forks while other threads work", "the address sanitizer may hang in the child")
-else
-    t.test("forks while other threads work on every kind of object: no child hangs", function()
-        local stop = sync.Event()
-        local lock, q, d = sync.Lock(), ipc.Queue(), ipc.Dict()
-        local v, l, sem, c = ipc.Value("i", 0), ipc.List{1}, sync.Semaphore(2), sync.Condition()
-        local function work(n)
-            for i = 1, n do
-                lock:with(function() end)
-                q:put{i}
-                q:get()
-                d[i % 7] = ("x"):rep(i % 100)
-                v:add(1)
-                l[1] = i
-                sem:acquire()
-                sem:release()
-                c:acquire()
-                c:notify_all()
-                c:release()
-                local o = ipc.Queue{name = "new"}
-                o:put(sync.Lock{name = "inside"})
-                io.stderr:write("")
-                string.format("%5.3f", i / 3)
-            end
+t.test("forks while other threads work on every kind of object: no child hangs", function()
+    local stop = sync.Event()
+    local lock, q, d = sync.Lock(), ipc.Queue(), ipc.Dict()
+    local v, l, sem, c = ipc.Value("i", 0), ipc.List{1}, sync.Semaphore(2), sync.Condition()
+    local function work(n)
+        for i = 1, n do
+            lock:with(function() end)
+            q:put{i}
+            q:get()
+            d[i % 7] = ("x"):rep(i % 100)
+            v:add(1)
+            l[1] = i
+            sem:acquire()
+            sem:release()
+            c:acquire()
+            c:notify_all()
+            c:release()
+            local o = ipc.Queue{name = "new"}
+            o:put(sync.Lock{name = "inside"})
+            io.stderr:write("")
+            string.format("%5.3f", i / 3)
         end
-        local list = {}
-        for i = 1, 4 do
-            list[i] = start(function()
-                while not stop:is_set() do work(1) end
-            end)
-        end
-        local ended = 0
-        local function fork_some(n)
-            for _ = 1, n do
-                local p = process.spawn(function() work(20) collectgarbage() end)
-                if p:join(60) and p.exitcode == 0 then seen:put(true) else p:kill() seen:put(false) end
-            end
-        end
-        list[5] = start(fork_some, 30)
-        fork_some(30)
-        for _ = 1, 60 do
-            if seen:get(60) then ended = ended + 1 end
-        end
-        stop:set()
-        for _, th in ipairs(list) do th:join() end
-        t.is(ended, 60, "all children ended well")
-    end)
-
-    t.test("a child of a thread finds a lock that another thread held, still held by it", function()
-        local lock, held, release = sync.Lock{name = "held"}, sync.Event(), sync.Event()
-        local th = start(function()
-            lock:acquire()
-            held:set()
-            release:wait()
-            lock:release()
+    end
+    local list = {}
+    for i = 1, 4 do
+        list[i] = start(function()
+            while not stop:is_set() do work(1) end
         end)
-        held:wait()
-        process.spawn(function() seen:put{lock:acquire(0) or "no", tostring(lock)} end):join()
-        local got = seen:get()
-        t.is(got[1], "no", "the child does not get it")
-        t.ok(got[2]:find(th.name, 1, true), "and sees whose it is: " .. got[2])
-        local p = process.spawn(function() seen:put(lock:acquire() == lock) lock:release() end)
-        release:set()
-        t.is(seen:get(), true, "it gets it when it is released")
-        p:join()
-        th:join()
-    end)
+    end
+    local ended = 0
+    local function fork_some(n)
+        for _ = 1, n do
+            local p = process.spawn(function() work(20) collectgarbage() end)
+            if p:join(60) and p.exitcode == 0 then seen:put(true) else p:kill() seen:put(false) end
+        end
+    end
+    list[5] = start(fork_some, 30)
+    fork_some(30)
+    for _ = 1, 60 do
+        if seen:get(60) then ended = ended + 1 end
+    end
+    stop:set()
+    for _, th in ipairs(list) do th:join() end
+    t.is(ended, 60, "all children ended well")
+end)
 
-    program("children forked while a thread is stuck in a read of stdin", [[
+t.test("a child of a thread finds a lock that another thread held, still held by it", function()
+    local lock, held, release = sync.Lock{name = "held"}, sync.Event(), sync.Event()
+    local th = start(function()
+        lock:acquire()
+        held:set()
+        release:wait()
+        lock:release()
+    end)
+    held:wait()
+    process.spawn(function() seen:put{lock:acquire(0) or "no", tostring(lock)} end):join()
+    local got = seen:get()
+    t.is(got[1], "no", "the child does not get it")
+    t.ok(got[2]:find(th.name, 1, true), "and sees whose it is: " .. got[2])
+    local p = process.spawn(function() seen:put(lock:acquire() == lock) lock:release() end)
+    release:set()
+    t.is(seen:get(), true, "it gets it when it is released")
+    p:join()
+    th:join()
+end)
+
+program("children forked while a thread is stuck in a read of stdin", [[
 local t = thread.Thread{daemon = true, target = function() io.stdin:read("a") end}
 t:start()
 process.sleep(0.05)
@@ -278,6 +268,5 @@ for i = 1, 3 do
     print(p.exitcode)
 end
 ]], {status = 0, out = "child 1\n0\nchild 2\n0\nchild 3\n0\n", err = ""})
-end
 
 cli.done()

@@ -54,7 +54,7 @@ t.test("two of them do not meet, and one is itself on both sides of a thread", f
     t.is({a.x, b.x}, {1, 2}, "unchanged here")
 end)
 
-t.test("a child has what the thread that forked it had", function()
+t.test_of_forks("a child has what the thread that forked it had", function()
     local loc = thread.Local()
     loc.x = "main"
     process.spawn(function() seen:put(loc.x) end):join()

@@ -4,11 +4,7 @@
 
 local t = require "tap"
 
-local sanitized
-do
-    local f <close> = assert(io.open("/proc/self/maps"))
-    sanitized = f:read "a":find("libasan", 1, true) ~= nil
-end
+local sanitized = t.is_sanitized()
 
 local function lines_of(command)
     local name = os.tmpname() -- not by io.popen, whose own descriptors come and go

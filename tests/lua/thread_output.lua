@@ -1,6 +1,7 @@
 -- What threads print: lines stay whole, and nothing is lost or written twice.
 
 local t = require "tap"
+t.file_of_forks("what threads print")
 local cli = require "host.cli"
 
 -- Runs the script, whose output is the file "out"; counts its lines.

@@ -1,6 +1,7 @@
 -- What threads share: every luamp object works between threads as between processes. Owners are threads.
 
 local t = require "tap"
+t.file_of_forks("what threads share")
 
 local Thread = thread.Thread
 local seen = ipc.Queue()

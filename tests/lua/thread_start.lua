@@ -255,7 +255,7 @@ t.test("a thread starts threads, and hands itself around", function()
         "a thread that is an argument can be joined")
 end)
 
-t.test("another process may join a thread", function()
+t.test_of_forks("another process may join a thread", function()
     local stop, q, answers = sync.Event(), ipc.Queue(), ipc.Queue()
     local p = process.spawn(function()
         local th = q:get()
