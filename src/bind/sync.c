@@ -702,11 +702,13 @@ wait_for_call(lua_State *L, amp_time deadline)
     release_lock(&lock->c_lock0);
     struct amp_what what = what_for(object);
     bool raised = sleep_on_ticket(L, ticket, deadline, &what);
+    raised = take_again(L, lock, depth, raised);
     bool called = amp_condition_delist(object->cell, ticket);
-    if (raised && called)
-        amp_condition_notify(object->cell, 1); /* nothing is taken by a wait that is ended */
-    if (take_again(L, lock, depth, raised))
+    if (raised) {
+        if (called)
+            amp_condition_notify(object->cell, 1); /* nothing is taken by a wait that is ended */
         lua_error(L);
+    }
     return called;
 }
 

@@ -9,12 +9,13 @@
  *
  * A waiter that is killed while it waits is buried: its ticket is gone. One that is killed after
  * it was called and before it gave the ticket back is buried too, and its burial calls the next
- * waiter instead.
+ * waiter instead. The ticket is given back under the script's lock, so one that dies while it queues
+ * for that lock takes no call with it.
  *
  * A wait has three steps, so that handlers of signals run between them with nothing held:
  *     enlist (the caller still has the script's lock, and then gives it up)
  *     sleep  (again after each -EINTR)
- *     delist (the caller then takes the script's lock again)
+ *     delist (the caller has taken the script's lock again)
  */
 #ifndef AMP_CONDITION_H
 #define AMP_CONDITION_H

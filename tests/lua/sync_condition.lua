@@ -1,5 +1,6 @@
 -- sync.Condition.
 
+local family = require "luamp.members"
 local members = require "members"
 local t = require "tap"
 
@@ -171,16 +172,30 @@ members.test_of_processes("a killed waiter gets no notification that another cou
     t.is({ps[2]:join(30)}, {true}, "waiter 2 ends")
 end)
 
-members.test_of_processes("one that is killed just as it was notified passes the notification on", function()
-    local c, told = sync.Condition(), ipc.Queue()
-    local ps = waiters(c, 2, told)
-    c:acquire()
-    c:notify()
-    ps[1]:kill()
-    ps[1]:join()
-    c:release()
-    t.is(told:get(30), {2, true}, "the other has it")
-    join({ps[2]})
+-- Waits until the process, which was notified, queues for the lock.
+local function until_it_queues(p)
+    local waits_for
+    repeat
+        process.sleep(0.002)
+        for _, member in ipairs(family.list()) do
+            if member.pid == p.pid then waits_for = member.waits_for end
+        end
+    until waits_for and waits_for:find("^RLock")
+end
+
+members.test_of_processes("one that is killed before it has the lock passes the notification on", function()
+    for _, moment in ipairs {"just as it was notified", "as it queues for the lock"} do
+        local c, told = sync.Condition(), ipc.Queue()
+        local ps = waiters(c, 2, told)
+        c:acquire()
+        c:notify()
+        if moment == "as it queues for the lock" then until_it_queues(ps[1]) end
+        ps[1]:kill()
+        ps[1]:join()
+        c:release()
+        t.is(told:get(30), {2, true}, moment .. ": the other has it")
+        join({ps[2]})
+    end
 end)
 
 t.test("a notifier that dies holding the lock leaves both usable", function()
