@@ -7,7 +7,7 @@
 -- A class is a table, too: the metatable of its objects, with the methods in it. Its `super` is the
 -- class that it extends. Classes are known to the codec by name, so objects can be sent.
 
-local register_class = ...
+local register_class, nearest = ...
 
 local class = {}
 local families = setmetatable({}, {__mode = "k"}) -- class -> family
@@ -60,10 +60,43 @@ function class.extend(self, sub, name)
   return extended
 end
 
+local kinds = {target = "function", args = "table", kwargs = "table", name = "string",
+               daemon = "boolean"}
+
+local function check_options(given, what)
+  if type(given) ~= "table" then
+    error(("%s takes one table of options, not a %s"):format(what, type(given)), 4)
+  end
+  for option, value in pairs(given) do
+    local kind = kinds[option]
+    if kind == nil then
+      local meant = type(option) == "string" and nearest(option, kinds)
+      error(("unknown option '%s' of %s%s"):format(
+              tostring(option), what, meant and "; did you mean '" .. meant .. "'?" or ""), 4)
+    end
+    if type(value) ~= kind then
+      error(("option '%s' of %s: a %s expected, got %s"):format(option, what, kind, type(value)), 4)
+    end
+  end
+end
+
 -- The first class of a family: {noun =, field =, computed =, settable =, describe =, begin =}.
 -- begin() gives the state of a new object.
 function class.new(name, family)
   local made = make(name, family)
+  function made.init(self, given)
+    local state = type(self) == "table" and rawget(self, family.field)
+    if not state then
+      error(("init wants a %s as its first argument: C.super.init(self, {...})"):format(
+              family.noun), 2)
+    end
+    if given ~= nil then
+      check_options(given, family.noun .. "." .. name)
+      state.target, state.args, state.kwargs = given.target, given.args, given.kwargs
+      if given.name then state.name = given.name end
+      if given.daemon ~= nil then state.daemon = given.daemon end
+    end
+  end
   function made.extend(self, sub)
     if type(sub) ~= "string" then
       error("extend takes the name of the new class", 2)

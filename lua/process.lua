@@ -111,14 +111,6 @@ local computed = {
   end,
 }
 
-local function check_option(value, kind, option)
-  if value ~= nil and type(value) ~= kind then
-    error(("option '%s' of process.Process: a %s expected, got %s"):format(
-            option, kind, type(value)), 4)
-  end
-  return value
-end
-
 local settable = {
   name = function(s, value)
     if type(value) ~= "string" then
@@ -152,33 +144,6 @@ Process = class.new("Process", {
     return {name = name, identity = numbers, daemon = is_daemon and not is_worker}
   end,
 })
-
-local options = {target = "function", args = "table", kwargs = "table", name = "string",
-                 daemon = "boolean"}
-
-function Process.init(self, given)
-  local s = type(self) == "table" and rawget(self, "_process")
-  if not s then
-    error("init wants a process as its first argument: C.super.init(self, {...})", 2)
-  end
-  if given == nil then
-    return
-  end
-  if type(given) ~= "table" then
-    error("process.Process takes one table of options, not a " .. type(given), 3)
-  end
-  for option, value in pairs(given) do
-    if type(option) ~= "string" or options[option] == nil then
-      local hint = type(option) == "string" and native.nearest(option, options)
-      error(("unknown option '%s' of process.Process%s"):format(
-              tostring(option), hint and "; did you mean '" .. hint .. "'?" or ""), 3)
-    end
-    check_option(value, options[option], option)
-  end
-  s.target, s.args, s.kwargs = given.target, given.args, given.kwargs
-  if given.name then s.name = given.name end
-  if given.daemon ~= nil then s.daemon = given.daemon end
-end
 
 -- Running -----------------------------------------------------------------------------------------
 

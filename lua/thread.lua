@@ -86,36 +86,6 @@ Thread = class.new("Thread", {
   end,
 })
 
-local options = {target = "function", args = "table", kwargs = "table", name = "string",
-                 daemon = "boolean"}
-
-function Thread.init(self, given)
-  local s = type(self) == "table" and rawget(self, "_thread")
-  if not s then
-    error("init wants a thread as its first argument: C.super.init(self, {...})", 2)
-  end
-  if given == nil then
-    return
-  end
-  if type(given) ~= "table" then
-    error("thread.Thread takes one table of options, not a " .. type(given), 3)
-  end
-  for option, value in pairs(given) do
-    if type(option) ~= "string" or options[option] == nil then
-      local meant = type(option) == "string" and process.nearest(option, options)
-      error(("unknown option '%s' of thread.Thread%s"):format(
-              tostring(option), meant and "; did you mean '" .. meant .. "'?" or ""), 3)
-    end
-    if type(value) ~= options[option] then
-      error(("option '%s' of thread.Thread: a %s expected, got %s"):format(
-              option, options[option], type(value)), 3)
-    end
-  end
-  s.target, s.args, s.kwargs = given.target, given.args, given.kwargs
-  if given.name then s.name = given.name end
-  if given.daemon ~= nil then s.daemon = given.daemon end
-end
-
 function Thread:run()
   local s = self._thread
   if s.target then

@@ -80,6 +80,9 @@ void luampB_run_chunk(lua_State *L, const char *name, int arguments);
 /* Pushes what lua/class.lua returns. */
 void luampB_push_classes(lua_State *L);
 
+/* nearest(name, table), for the Lua halves: the key of the table that was probably meant, or nil. */
+int luampB_nearest(lua_State *L);
+
 /* The calling thread is a member of a family from here on, or an error is raised. */
 void luampB_join_family(lua_State *L);
 

@@ -80,6 +80,41 @@ members_list(lua_State *L)
     return 1;
 }
 
+/* objects(): a table {class =, name =, held_by = {names}} for each shared object, in the order of their
+   places in the arena. One that nobody holds is in a message. */
+static int
+members_objects(lua_State *L)
+{
+    luampB_join_family(L);
+    amp_roster_sweep();
+    lua_newtable(L);
+    uint32_t top = amp_cells_top();
+    for (uint32_t i = 1, n = 0; i < top; i++) {
+        enum amp_kind kind;
+        char name[AMP_CELL_NAME], holder[AMP_NAME_SIZE];
+        amp_handle handle = amp_cell_told(i, &kind, name);
+        if (handle == 0)
+            continue;
+        lua_newtable(L);
+        lua_pushstring(L, kind_name(kind));
+        lua_setfield(L, -2, "class");
+        lua_pushstring(L, name);
+        lua_setfield(L, -2, "name");
+        lua_newtable(L);
+        uint32_t members = amp_members_top();
+        for (uint32_t m = 0, held = 0; m < members; m++) {
+            if (!amp_holds(m, handle))
+                continue;
+            amp_member_name(m, holder);
+            lua_pushstring(L, holder);
+            lua_rawseti(L, -2, ++held);
+        }
+        lua_setfield(L, -2, "held_by");
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
 /* memory(): bytes of shared memory that objects have for their contents, how many objects there are,
    and how many members' deaths were recovered so far. */
 static int
@@ -99,6 +134,7 @@ luampB_open_members(lua_State *L)
     static const luaL_Reg functions[] = {
         {"list", members_list},
         {"memory", members_memory},
+        {"objects", members_objects},
         {NULL, NULL},
     };
     luaL_newlib(L, functions);

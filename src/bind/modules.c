@@ -209,6 +209,21 @@ register_class(lua_State *L)
     return 0;
 }
 
+/* nearest(name, table): the key of the table that was probably meant. */
+int
+luampB_nearest(lua_State *L)
+{
+    const char *known[32];
+    int n = 0;
+    const char *name = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_pushnil(L); n < 31 && lua_next(L, 2); lua_pop(L, 1))
+        known[n++] = lua_tostring(L, -2);
+    known[n] = NULL;
+    lua_pushstring(L, luampO_nearest(name, known));
+    return 1;
+}
+
 void
 luampB_push_classes(lua_State *L)
 {
@@ -217,7 +232,8 @@ luampB_push_classes(lua_State *L)
         return;
     lua_pop(L, 1);
     lua_pushcfunction(L, register_class);
-    luampB_run_chunk(L, "class", 1);
+    lua_pushcfunction(L, luampB_nearest);
+    luampB_run_chunk(L, "class", 2);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &classes_key);
 }

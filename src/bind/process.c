@@ -1011,21 +1011,6 @@ luampB_push_process_natives(lua_State *L)
     lua_rawgetp(L, LUA_REGISTRYINDEX, &natives_key);
 }
 
-/* nearest(name, table): the key of the table that was probably meant. */
-static int
-native_nearest(lua_State *L)
-{
-    const char *known[32];
-    int n = 0;
-    const char *name = luaL_checkstring(L, 1);
-    luaL_checktype(L, 2, LUA_TTABLE);
-    for (lua_pushnil(L); n < 31 && lua_next(L, 2); lua_pop(L, 1))
-        known[n++] = lua_tostring(L, -2);
-    known[n] = NULL;
-    lua_pushstring(L, luampO_nearest(name, known));
-    return 1;
-}
-
 static const luaL_Reg natives[] = {
     {"start", native_start},
     {"undisturbed", luampB_undisturbed},
@@ -1051,7 +1036,7 @@ static const luaL_Reg natives[] = {
     {"report", luampB_report},
     {"call_with", luampB_call_with},
     {"traceback", luampB_traceback},
-    {"nearest", native_nearest},
+    {"nearest", luampB_nearest},
     {"lives", native_lives},
     {"note_remote", native_note_remote},
     {"exit", process_exit},

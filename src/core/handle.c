@@ -228,6 +228,26 @@ amp_cell_name(uint32_t index, char name[AMP_CELL_NAME])
         look_at_all(AMP_NOBODY);
 }
 
+uint32_t
+amp_cells_top(void)
+{
+    return atomic_load_explicit(&amp_arena.header->h_cells_top, memory_order_acquire);
+}
+
+amp_handle
+amp_cell_told(uint32_t index, enum amp_kind *kind, char name[AMP_CELL_NAME])
+{
+    struct amp_cell *cell = amp_cell_at(index);
+    uint64_t state = atomic_load_explicit(&cell->c_state, memory_order_acquire);
+    if (PHASE(state) != AMP_CELL_LIVE)
+        return 0;
+    amp_cell_name(index, name);
+    *kind = (enum amp_kind) (state >> 8 & 0xff);
+    /* acquire: the name is of the object that the state says, if that one is still there */
+    return atomic_load_explicit(&cell->c_state, memory_order_acquire) == state
+               ? amp_cell_handle(cell) : 0;
+}
+
 /* Zeroes all but the state and the locks. */
 static void
 clear(struct amp_cell *cell)
@@ -592,7 +612,7 @@ uint32_t
 amp_cells_live(void)
 {
     uint32_t live = 0;
-    uint32_t top = atomic_load_explicit(&amp_arena.header->h_cells_top, memory_order_acquire);
+    uint32_t top = amp_cells_top();
     for (uint32_t i = 1; i < top; i++)
         live += PHASE(atomic_load_explicit(&amp_cell_at(i)->c_state, memory_order_relaxed)) ==
                 AMP_CELL_LIVE;

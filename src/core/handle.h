@@ -214,6 +214,11 @@ amp_handle amp_cell_handle(const struct amp_cell *cell);
 /* What an object is called that the caller does not hold, and that may end now: a copy. */
 void amp_cell_name(uint32_t index, char name[AMP_CELL_NAME]);
 
+/* The live object in cell `index`, its kind and its name; 0 when there is none, or none any more.
+   Indices go from 1 to below amp_cells_top(). */
+uint32_t amp_cells_top(void);
+amp_handle amp_cell_told(uint32_t index, enum amp_kind *kind, char name[AMP_CELL_NAME]);
+
 /* The cell of a handle, or NULL when it names nothing alive. */
 struct amp_cell *amp_cell_of(amp_handle handle);
 

@@ -791,6 +791,13 @@ local function epoch(seconds)
     return true
 end
 
+local function tell_objects()
+    for _, object in ipairs(members.objects()) do
+        io.stderr:write(("#   %s \"%s\": %s\n"):format(object.class, object.name,
+            table.concat(object.held_by, ", ")))
+    end
+end
+
 -- Bytes and objects, when nobody but the watcher is there: who lost its parent ends a moment later.
 local function weigh()
     collectgarbage()
@@ -819,8 +826,9 @@ repeat
             t.diag(("%d messages, %d kills so far; %d bytes"):format(total.messages, total.kills, bytes))
         end
         if bytes ~= bytes_before or objects ~= objects_before then
-            io.stderr:write(("# LEAK: epoch %d ends with %d bytes and %d objects\n"):format(
-                total.epochs, bytes, objects))
+            io.stderr:write(("# LEAK: epoch %d ends with %d bytes and %d objects, not %d and %d\n"):format(
+                total.epochs, bytes, objects, bytes_before, objects_before))
+            tell_objects()
             sound = os.getenv "GO_ON" ~= nil
         end
     end

@@ -55,4 +55,28 @@ t.test("memory counts bytes and objects, and how many members were buried", func
     t.is(select(3, members.memory()), deaths + 1, "a process that has ended")
 end)
 
+t.test("objects are listed with who has them", function()
+    collectgarbage()
+    collectgarbage()
+    local before = #members.objects()
+    local parcel, gate = ipc.Queue {name = "parcel"}, sync.Event {name = "gate"}
+    do
+        local inside = ipc.Dict()
+        parcel:put(inside)
+    end
+    collectgarbage()
+    collectgarbage()
+    local guard = process.Process {name = "guard", target = function() gate:wait() end}
+    guard:start()
+    local found = {}
+    for _, object in ipairs(members.objects()) do
+        found[object.name] = ("%s: %s"):format(object.class, table.concat(object.held_by, ", "))
+    end
+    t.is(found.gate, "Event: MainProcess, guard", "one that two have")
+    t.is(found.inside, "Dict: ", "one that is in a message")
+    gate:set()
+    guard:join()
+    t.is(#members.objects(), before + 3, "all are listed")
+end)
+
 t.done()

@@ -1,7 +1,8 @@
 -- What the scripts under scripts/sync/ promise. See run.lua for the form.
 
 local transcript = require "transcript"
-local expect, expect_time = transcript.expect, transcript.expect_time
+local expect, expect_by = transcript.expect, transcript.expect_by
+local expect_time = transcript.expect_time
 
 -- Of so many people, this many bought a ticket and this many did not, each one once.
 local function sold(run, people, bought, pattern_bought, missed, pattern_missed)
@@ -34,7 +35,7 @@ return {
         times = 5,
         {"more than two tickets are sold", function(run)
             local bought = #run:matching("^person%d买到票了$")
-            expect(bought > 2, "only %d", bought)
+            transcript.expect_soon(bought > 2, "only %d", bought)
             sold(run, 10, bought, "^person(%d)买到票了$", 10 - bought, "^person(%d)没有买到票$")
             expect(#run.lines == 10, "%d lines, expected 10", #run.lines)
         end},
@@ -92,11 +93,11 @@ return {
                     since = nil
                 elseif line:find("通过了") then
                     local red_for = since and run.times[i] - since or 0
-                    expect(red_for < 0.5 + transcript.slack, "%s when it has been red for %.2f s", line, red_for)
+                    expect_by(red_for, 0.5, "%s when it has been red for %.2f s", line, red_for)
                 end
             end
             for i = 0, 19 do
-                expect(passes[i].time < i + 1 + 2.7 + transcript.slack, "car %d waited too long", i)
+                expect_by(passes[i].time, i + 1 + 2.7, "car %d waited too long", i)
             end
         end},
         {"the light changes every two seconds, and a car that comes at red waits", function(run)
@@ -107,7 +108,7 @@ return {
                 expect_time(light.time, 2 * (i - 1), light[1])
             end
             local waited = run:matching("^car (%d+) 在等待$")
-            expect(#waited >= 3, "only %d cars waited", #waited)
+            transcript.expect_soon(#waited >= 3, "only %d cars waited", #waited)
             expect(#lights + #waited + 20 == #run.lines, "other lines")
         end},
     },
@@ -125,7 +126,7 @@ return {
             local before = 1
             for _, match in ipairs(run:matching("^路人%d 购票成功$")) do
                 expect(match.time - before > 0.9 - transcript.slack, "two at the same time")
-                expect(match.time - before < 3.7 + transcript.slack, "too long a wait")
+                expect_by(match.time - before, 3.7, "too long a wait")
                 before = match.time
             end
         end},
