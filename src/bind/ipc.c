@@ -448,11 +448,14 @@ static const struct luampO_class simple_class = {
 };
 
 struct amp_cell *
-luampB_push_queue(lua_State *L, const char *name)
+luampB_push_queue(lua_State *L, const char *name, uint32_t leases)
 {
     struct luampO_object *object = luampO_push_new(L, &queue_class);
     struct amp_cell *cell = luampO_new_part(L, AMP_QUEUE, name);
     amp_ring_init(cell, 0, 0);
+    int failure = leases ? amp_ring_init_leases(cell, leases) : 0; /* half made, should we die here */
+    if (failure != 0)
+        luampO_failed(L, &queue_class, cell, failure);
     luampO_made(L, object, cell);
     return cell;
 }

@@ -29,8 +29,8 @@ int luampB_decode(lua_State *L, struct amp_message *message);
 /* A function for a protected call, with a struct amp_message as a light userdata: its values. */
 int luampB_decode_message(lua_State *L);
 
-/* Pushes a new Queue of any size with this name. */
-struct amp_cell *luampB_push_queue(lua_State *L, const char *name);
+/* Pushes a new Queue of any size with this name, and so many leases (ring.h). */
+struct amp_cell *luampB_push_queue(lua_State *L, const char *name, uint32_t leases);
 
 /* The cell of the queue, of whichever class, at the index; raises. */
 struct amp_cell *luampB_check_queue(lua_State *L, int index);

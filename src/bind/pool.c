@@ -19,11 +19,8 @@ native_queues(lua_State *L)
 {
     lua_Integer n = luaL_checkinteger(L, 1);
     const char *name = luaL_checkstring(L, 2);
-    struct amp_cell *tasks = luampB_push_queue(L, lua_pushfstring(L, "%s tasks", name));
-    int failure = amp_ring_init_leases(tasks, (uint32_t) n);
-    if (failure != 0)
-        return luampB_raise(L, "make a pool", failure);
-    luampB_push_queue(L, lua_pushfstring(L, "%s results", name));
+    luampB_push_queue(L, lua_pushfstring(L, "%s tasks", name), (uint32_t) n);
+    luampB_push_queue(L, lua_pushfstring(L, "%s results", name), 0);
     lua_pushvalue(L, -3);
     lua_insert(L, -2);
     return 2;

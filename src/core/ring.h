@@ -75,7 +75,8 @@ struct amp_lease {
     uint32_t l_count;            /* of q_taken, before */
 };
 
-/* Gives the queue `n` leases: 0 or -ENOMEM. Before the queue is used. */
+/* Gives the queue `n` leases: 0 or -ENOMEM. Before amp_cell_ready: what a maker that dies leaves of a
+   half-made queue is reclaimed by owner, of a finished one by what its fields name. */
 int amp_ring_init_leases(struct amp_cell *queue, uint32_t n);
 
 /* The worker has done its task, and put the result where it belongs. */
