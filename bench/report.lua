@@ -25,12 +25,17 @@ The figures. `unit` is what all programs of the figure print; of "/s" more is be
 `repeats` is the count that luamp's, the floor's and Python's program gets: a measurement should
 take some tenths of a second. `arguments` follow the count. A figure's programs have its name, or
 the one that `program` says; `floor` and `floor_arguments` are for a floor that differs. Where
-`floor` or `python` is false, the figure has none.
+`floor` or `python` is false, the figure has none. With `one_processor` all its programs are held
+to one processor, where the system has `taskset`.
 ]]
 local figures = {
     {"start", "interpreter: start and end", "µs", {100, 100, 30}, commands = true},
     {"process", "process: start and join", "µs", {400, 1000, 200}},
-    {"thread", "thread: start and join", "µs", {1000, 2000, 4000}},
+    {"process_1", "the same on one processor", "µs", {400, 1000, 200},
+        program = "process", one_processor = true},
+    {"thread", "thread: start and join", "µs", {4000, 4000, 4000}},
+    {"thread_1", "the same on one processor", "µs", {4000, 4000, 4000},
+        program = "thread", one_processor = true},
     {"lua_calls", "two calls of an empty Lua method", "ns", {5000000},
         floor = false, python = false},
     {"c_calls", "two calls of an empty C method", "ns", {5000000},
@@ -148,6 +153,10 @@ end
 The measuring.
 ]]
 
+-- The last processor that we may run on, for what is held to one: the first has the most to do besides.
+local taskset = output "command -v taskset" and
+    ("taskset -c %s "):format(output "taskset -cp $$":match "(%d+)[^ ]*$" or "0") or ""
+
 local timeout = output "command -v timeout" and ("timeout %d "):format(LIMIT) or ""
 
 local function median(numbers)
@@ -172,7 +181,7 @@ local function measure_once(figure, i, part, results)
     if command == nil then
         return
     end
-    local line, succeeded = output(timeout .. command)
+    local line, succeeded = output((figure.one_processor and taskset or "") .. timeout .. command)
     local number = succeeded and tonumber(line)
     if number then
         results[subject] = results[subject] or {}

@@ -365,7 +365,7 @@ write_name (struct encoder *e, struct name *name)
     };
 
     write_byte(e, tag[name->kind]);
-    name->met = e->s->stamp;
+    name->met = e->s->met = e->s->stamp;
     if (name->kind != KIND_GLOBALS)
         write_any_string(e, name->module, name->module_length);
     if (name->kind == KIND_MEMBER)
@@ -404,7 +404,7 @@ write_class (struct encoder *e)
         return refuse(e, "it has a metatable that is not a class's; "
                          "make it known with ipc.register_class");
     write_byte(e, TAG_INSTANCE);
-    name->met = e->s->stamp;
+    name->met = e->s->met = e->s->stamp;
     write_any_string(e, name->module, name->module_length);
     return WRITTEN;
 }
@@ -858,7 +858,7 @@ luampC_push_classes_met (lua_State *L)
     int count = 0;
 
     lua_newtable(L);
-    if (codec->has_names && codec->scratch) {
+    if (codec->has_names && codec->scratch && codec->scratch->met == codec->scratch->stamp) {
         struct names *names = luampC_push_names(L, lua_gettop(L) - 1);
         lua_insert(L, -2);
         for (size_t i = 0; i < (size_t) 1 << names->bits; i++) {

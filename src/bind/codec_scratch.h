@@ -69,6 +69,7 @@ struct scratch {
     size_t nplaces;
 
     uint64_t stamp;                     /* of this message */
+    uint64_t met;                       /* the stamp of the last one with a class in it */
     unsigned nslots;
     struct common common[1 << COMMON_BITS];
 

@@ -394,7 +394,8 @@ thread_main(void *argument)
     if (amp_member_enter(thread->member, thread->generation) == 0) {
         thread->tid = (pid_t) amp_self.tid;
         lua_State *L = luaL_newstate();
-        lua_pushcfunction(L, live);
+        if (L != NULL)
+            lua_pushcfunction(L, live); /* there is room for it, always */
         if (L == NULL || lua_pcall(L, 0, 0, 0) != LUA_OK) {
             static const char text[] = "not enough memory for a thread\n";
             thread->failure = strdup("not enough memory");
