@@ -568,12 +568,12 @@ native_set_identity(lua_State *L)
         return luaL_error(L, "not enough memory");
     for (; identity.n < n; identity.n++)
         identity.numbers[identity.n] = luaL_checkinteger(L, 7 + identity.n);
-    snprintf(identity.name, sizeof identity.name, "%s", luaL_checkstring(L, 1));
+    amp_name_copy(identity.name, luaL_checkstring(L, 1));
     identity.is_daemon = lua_toboolean(L, 2);
     identity.is_worker = lua_toboolean(L, 3);
     identity.is_bound = lua_toboolean(L, 4);
     identity.parent = check_child(L, 5)->child;
-    snprintf(identity.parent_name, sizeof identity.parent_name, "%s", luaL_checkstring(L, 6));
+    amp_name_copy(identity.parent_name, luaL_checkstring(L, 6));
     identity.is_known = true;
     return 0;
 }
@@ -641,7 +641,7 @@ native_leave_child(lua_State *L)
         return 0;
     left->child = child->child;
     left->is_daemon = lua_toboolean(L, 3);
-    snprintf(left->name, sizeof left->name, "%s", luaL_checkstring(L, 2));
+    amp_name_copy(left->name, luaL_checkstring(L, 2));
     pthread_mutex_lock(&left_mutex);
     left->next = left_children;
     left_children = left;

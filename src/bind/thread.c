@@ -633,7 +633,7 @@ native_start(lua_State *L)
         return luaL_error(L, "not enough memory");
     thread->refs = 1;
     handle->thread = thread;
-    snprintf(thread->name, sizeof thread->name, "%s", name);
+    amp_name_copy(thread->name, name);
     thread->is_daemon = lua_toboolean(L, IS_DAEMON);
     pack(L, VALUES, n, "start", &thread->target);
     if (push_strange_classes(L, KNOWN)) {

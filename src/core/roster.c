@@ -50,6 +50,16 @@ find_free(struct amp_header *h, uint32_t *index)
     return 0;
 }
 
+void
+amp_name_copy(char to[AMP_NAME_SIZE], const char *name)
+{
+    size_t length = strlen(name);
+    if (length > AMP_NAME_SIZE - 1)
+        length = AMP_NAME_SIZE - 1;
+    memcpy(to, name, length);
+    to[length] = '\0';
+}
+
 /* Fills in what a slot says from the beginning. Under the roster's lock; the slot is FREE. */
 static void
 fill_in(struct amp_member *m, const char *name)
@@ -59,7 +69,7 @@ fill_in(struct amp_member *m, const char *name)
     /* relaxed: who looked at the slot's state too early looks again, under the recovery lock */
     atomic_store_explicit(&m->m_parent, parent, memory_order_relaxed);
     atomic_store_explicit(&m->m_parent_generation, generation, memory_order_relaxed);
-    snprintf(m->m_name, sizeof m->m_name, "%s", name);
+    amp_name_copy(m->m_name, name);
     atomic_store_explicit(&m->m_pid, 0, memory_order_relaxed);
     atomic_store_explicit(&m->m_tid, 0, memory_order_relaxed);
     atomic_store_explicit(&m->m_status, 0, memory_order_relaxed);

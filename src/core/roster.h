@@ -143,6 +143,9 @@ uint32_t amp_member_of_thread(uint32_t tid);
 /* What the slot's member is called: a copy, since it may end now and another take its slot. */
 void amp_member_name(uint32_t index, char name[AMP_NAME_SIZE]);
 
+/* A name that is too long is cut. Not by snprintf: a child that calls it has four pages more to map. */
+void amp_name_copy(char to[AMP_NAME_SIZE], const char *name);
+
 /* A consistent copy of what a member waits for; false when it does not wait, or not long enough
    to be read. */
 bool amp_member_waiting(uint32_t index, struct amp_what *what);

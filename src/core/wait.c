@@ -17,7 +17,7 @@
 
 __thread struct amp_self amp_self = {.member = AMP_NOBODY};
 int (*amp_look_around)(const struct amp_what *what);
-_Atomic int amp_spins;
+_Atomic int amp_spins = -1;
 
 static inline void
 relax(void)
@@ -38,10 +38,12 @@ amp_thread_enter(void)
     self->member = AMP_NOBODY;
     syscall(SYS_get_robust_list, 0, &self->robust, &length);
     self->tid = (uint32_t) syscall(SYS_gettid);
-    cpu_set_t processors;
-    if (amp_spins == 0 && sched_getaffinity(0, sizeof processors, &processors) == 0 &&
-        CPU_COUNT(&processors) > 1)
-        amp_spins = SPINS;
+    if (amp_spins < 0) {
+        cpu_set_t processors;
+        bool several = sched_getaffinity(0, sizeof processors, &processors) == 0 &&
+                       CPU_COUNT(&processors) > 1;
+        amp_spins = several ? SPINS : 0;
+    }
 }
 
 void
