@@ -25,6 +25,14 @@ says("a long string keeps its lines", "return #[[a\nb]]\n", "> >> 3\n> \n")
 says("an empty line is nothing", "\n\n", "> > > \n")
 says("the last line needs no end", "1", "> 1\n> \n")
 says("a long line is one line", "#'" .. ("x"):rep(10000) .. "'\n", "> 10000\n> \n")
+says("a table is shown as its contents", "{1, 'a', {x = 2, ['b c'] = true}}, nil\n",
+    '> {1, "a", {["b c"] = true, x = 2}}\tnil\n> \n')
+says("one in itself as print does", "t = {} t[1] = t return t\n", {"^> {table: 0x%x+}\n> \n$"})
+says("one that can say what it is says it",
+    "setmetatable({}, {__tostring = function() return 'me' end})\n", "> me\n> \n")
+says("one that is too wide for a line takes several",
+    "{('a'):rep(50), ('b'):rep(50)}\n",
+    ('> {\n  "%s",\n  "%s"\n}\n> \n'):format(("a"):rep(50), ("b"):rep(50)))
 says("a local is of its line only", "local x = 1\nx\n", "> > nil\n> \n")
 says("a syntax error is told, and it goes on", "x = = 1\n2\n", "> > 2\n> \n",
     "stdin:1: unexpected symbol near '='\n")
