@@ -126,6 +126,8 @@ look_up(const char *host, int port, bool listens, struct amp_address *addresses)
     };
     snprintf(service, sizeof service, "%d", port);
     int failure = getaddrinfo(host[0] ? host : NULL, service, &hints, &found);
+    if (failure != 0 && strcmp(host, "localhost") == 0) /* a system without an /etc/hosts (RFC 6761) */
+        failure = getaddrinfo("127.0.0.1", service, &hints, &found);
     if (failure != 0)
         return failure < 0 ? failure : -failure;
     int n = 0;

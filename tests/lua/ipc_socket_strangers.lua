@@ -14,9 +14,9 @@ end
 
 -- Connects, sends the bytes, and stays until the pipe is closed, or with `ends` does not.
 local function stranger(l, bytes, ends)
-    local script = ("exec 3<>/dev/tcp/127.0.0.1/%d; printf '%s' >&3; %s"):format(l.address[2],
+    local script = ('exec 3<>/dev/tcp/127.0.0.1/%d; printf "%s" >&3; %s'):format(l.address[2],
         escaped(bytes), ends and "exec 3>&-" or "read line")
-    return assert(io.popen(("bash -c %q"):format(script), "w"))
+    return assert(io.popen(("exec bash -c '%s'"):format(script), "w"))
 end
 
 -- The hello of one without a key, and a frame.
