@@ -1,5 +1,6 @@
 -- ipc.Listener and ipc.Client: addresses, keys, messages, ends.
 
+local members = require "members"
 local t = require "tap"
 
 local number = 0
@@ -39,13 +40,6 @@ local function until_true(f)
     end
 end
 
-local function until_asleep(p)
-    until_true(function()
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        return f:read("a"):match("%) (%a)") == "S"
-    end)
-end
-
 local has_six = (function()
     local l <close> = ipc.Listener({"::1", 0})
     return l ~= nil
@@ -67,7 +61,7 @@ t.test("an address is a path, an abstract name, or host and port", function()
             t.ok(l.address[2] > 0, name .. ": port 0 became a real one")
             t.ok(l.address[1] == "127.0.0.1" or l.address[1] == "::1", name .. ": the host in numbers")
         end
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             local c <close> = assert(ipc.Client(l.address))
             c:send({"hello", from = name})
             t.is(c:recv(), "and back", name .. ": one way")
@@ -147,7 +141,7 @@ t.test("what is not there refuses, with a message", function()
     t.ok(c == nil and why:find('^cannot listen at "/no/such/folder/x": '), "no folder")
 end)
 
-t.test("an address in use refuses; of a server that is gone it says what to do", function()
+members.test_of_processes("an address in use refuses; of a server that is gone it says what to do", function()
     local path = new_path()
     for name, address in pairs {path = path, abstract = abstract(), port = {"127.0.0.1", 0}} do
         local l <close> = assert(ipc.Listener(address))
@@ -173,7 +167,7 @@ t.test("an address in use refuses; of a server that is gone it says what to do",
     os.remove(path)
 end)
 
-t.test("the path goes with the process that made the listener, and with nobody else", function()
+members.test_of_processes("the path goes with the process that made the listener, and with nobody else", function()
     local path = new_path()
     local l = assert(ipc.Listener(path))
     process.spawn(function() l:close() end):join()
@@ -211,14 +205,14 @@ t.test("with a key both sides prove it", function()
         for _, address in ipairs {abstract(), {"127.0.0.1", 0}} do
             local l <close> = assert(ipc.Listener(address, {authkey = case[1]}))
             local q = ipc.Queue()
-            local p = process.spawn(function()
+            local p = members.spawn(function()
                 local connection, why = ipc.Client(l.address, {authkey = case[2]})
                 q:put({connection == nil, why})
             end)
             t.is({l:accept(30)}, {nil, "authentication failed"}, name .. ": the listener")
             t.is(q:get(30), {true, "authentication failed"}, name .. ": the client")
             p:join()
-            p = process.spawn(function() ipc.Client(l.address, {authkey = case[1]}):send("x") end)
+            p = members.spawn(function() ipc.Client(l.address, {authkey = case[1]}):send("x") end)
             t.is(l:accept(30):recv(), "x", name .. ": the next one comes in")
             p:join()
         end
@@ -234,7 +228,7 @@ t.test("accept waits as long as it is told", function()
     end
     for _, key in ipairs {false, "k"} do
         local k <close> = assert(ipc.Listener(abstract(), {authkey = key or nil}))
-        local p = process.spawn(function() ipc.Client(k.address, {authkey = key or nil}):send(1) end)
+        local p = members.spawn(function() ipc.Client(k.address, {authkey = key or nil}):send(1) end)
         local c, why
         repeat
             c, why = k:accept(0)
@@ -263,7 +257,7 @@ t.test("a connection is of the class of a pipe's, and does the same", function()
     t.ok(getmetatable(c) == getmetatable(a), "one class")
     t.is({c.closed, c.readable, c.writable}, {false, true, true}, "open")
     local values = {1, 1.5, -0.0, "x", true, {a = {b = {1, 2, 3}}}, ("long"):rep(100000), math.mininteger}
-    process.spawn(function()
+    members.spawn(function()
         for _, v in ipairs(values) do
             c:send(v)
         end
@@ -349,7 +343,7 @@ t.test("a message that is none is a result, and the next one comes", function()
     t.is(s:recv(), "good", "the connection goes on")
     local Class = ipc.register_class("ipc_socket.Class", {})
     local l <close> = assert(ipc.Listener(abstract()))
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         local other = ipc.Client(l.address)
         other:send(setmetatable({}, ipc.register_class("ipc_socket.Unknown", {})))
         other:send(setmetatable({}, Class))
@@ -388,7 +382,7 @@ t.test("using one's own closed end raises; closing it again does not", function(
     t.ok(ipc.Client(address) == nil, "nobody is there")
 end)
 
-t.test("a send to one that is gone is false and closed", function()
+members.test_of_processes("a send to one that is gone is false and closed", function()
     for name, address in pairs {abstract = abstract(), port = {"127.0.0.1", 0}} do
         local l <close> = assert(ipc.Listener(address))
         local p = process.spawn(function()
@@ -405,7 +399,7 @@ t.test("a send to one that is gone is false and closed", function()
     end
 end)
 
-t.test("one that is killed in the middle of a message leaves no half of it", function()
+members.test_of_processes("one that is killed in the middle of a message leaves no half of it", function()
     for name, address in pairs {abstract = abstract(), port = {"127.0.0.1", 0}} do
         local l <close> = assert(ipc.Listener(address))
         local p = process.spawn(function()
@@ -416,7 +410,7 @@ t.test("one that is killed in the middle of a message leaves no half of it", fun
         local c = l:accept(30)
         t.is(c:recv(), "whole", name .. ": what was sent before arrives")
         t.ok(c:poll(30), name .. ": a part of the next is there")
-        until_asleep(p)
+        members.until_asleep(p)
         p:kill()
         p:join()
         t.is({c:recv_bytes()}, {nil, "closed"}, name .. ": it is not one")
@@ -440,7 +434,7 @@ t.test("the descriptors go with their objects", function()
         pair{authkey = "k"}
     end
     local l = assert(ipc.Listener(abstract(), {authkey = "k"}))
-    process.spawn(function()
+    local strangers = members.spawn(function()
         for _ = 1, 5 do
             ipc.Client(l.address, {authkey = "wrong"})
         end
@@ -449,6 +443,7 @@ t.test("the descriptors go with their objects", function()
         l:accept(30)
     end
     l:close()
+    strangers:join()
     ipc.Listener(abstract(), {})
     ipc.Client(abstract())
     collectgarbage()
@@ -471,7 +466,7 @@ t.test("ipc.wait takes connections and listeners, with all else", function()
         [l] = function() ipc.Client(l.address) end,
         [q] = function() q:put(1) end,
     } do
-        local p = process.spawn(function()
+        local p = members.spawn(function()
             process.sleep(0.02)
             act()
         end)

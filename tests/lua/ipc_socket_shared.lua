@@ -1,5 +1,6 @@
 -- Connections and listeners that several processes have, and signals in the middle of a message.
 
+local members = require "members"
 local t = require "tap"
 
 local number = 0
@@ -14,21 +15,12 @@ local function pair(options)
     return c, assert(l:accept())
 end
 
-local function until_asleep(p)
-    local state
-    repeat
-        process.sleep(0.002)
-        local f <close> = assert(io.open(("/proc/%d/stat"):format(p.pid)))
-        state = f:read("a"):match("%) (%a)")
-    until state == "S"
-end
-
 t.test("a fork shares a connection, and messages stay whole", function()
     local c, s = pair()
     local writers = {}
     local N, BIG = 40, 100000
     for i = 1, 3 do
-        writers[i] = process.spawn(function()
+        writers[i] = members.spawn(function()
             for n = 1, N do
                 c:send({i, n, (string.char(64 + i)):rep(BIG + n)})
             end
@@ -37,7 +29,7 @@ t.test("a fork shares a connection, and messages stay whole", function()
     local got = ipc.Queue()
     local readers = {}
     for i = 1, 2 do
-        readers[i] = process.spawn(function()
+        readers[i] = members.spawn(function()
             c:close()
             for m in function() return s:recv() end do
                 local whole = #m[3] == BIG + m[2] and not m[3]:find("[^" .. m[3]:sub(1, 1) .. "]")
@@ -64,7 +56,7 @@ end)
 t.test("the end comes when the last process has closed", function()
     local c, s = pair()
     local e, closed = sync.Event(), sync.Event()
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         s:close()
         closed:set()
         e:wait()
@@ -78,7 +70,7 @@ t.test("the end comes when the last process has closed", function()
     p:join()
 end)
 
-t.test("what a child does not hold it does not keep open", function()
+members.test_of_processes("what a child does not hold it does not keep open", function()
     local c, s = pair()
     c:close() -- before the fork
     local e = sync.Event()
@@ -95,7 +87,7 @@ t.test("several processes accept at one listener", function()
     local l = assert(ipc.Listener(abstract(), {authkey = "k"}))
     local workers, served = {}, ipc.Queue()
     for i = 1, 3 do
-        workers[i] = process.spawn(function()
+        workers[i] = members.spawn(function()
             while true do
                 local c <close> = assert(l:accept())
                 local question = c:recv()
@@ -126,7 +118,7 @@ t.test("several processes accept at one listener", function()
     l:close()
 end)
 
-t.test("a connection in a message arrives where its descriptor is", function()
+members.test_of_processes("a connection in a message arrives where its descriptor is", function()
     local c, s = pair()
     local q = ipc.Queue()
     q:put({c})
@@ -146,7 +138,7 @@ t.test("a connection in a message arrives where its descriptor is", function()
             "nor a listener")
         q:put("done")
     end)
-    until_asleep(p)
+    members.until_asleep(p)
     local d = pair()
     local l <close> = assert(ipc.Listener(abstract()))
     q:put(d)
@@ -181,7 +173,7 @@ t.test("handlers run during every wait; one that raises ends it", function()
     signal.signal(signal.SIGALRM, function() error("enough") end)
     signal.setitimer(0.05)
     t.raises(function() c:send_bytes(full) end, "enough", "send")
-    local p = process.spawn(function()
+    local p = members.spawn(function()
         t.is(#s:recv_bytes(), #full, "what was begun arrives whole")
         t.is(s:recv(), "next", "before the next one")
     end)
@@ -192,7 +184,7 @@ t.test("handlers run during every wait; one that raises ends it", function()
     signal.signal(signal.SIGALRM, function()
         runs = runs + 1
         if runs == 1 then
-            process.spawn(function()
+            members.spawn(function()
                 t.is(#s:recv_bytes(), #full, "whole, with a handler")
                 t.is(s:recv(), "from inside", "then the handler's")
                 t.is(s:recv(), "last", "then the rest")
@@ -209,7 +201,7 @@ t.test("handlers run during every wait; one that raises ends it", function()
     other:join()
 end)
 
-t.test("a receive that a handler ended in the middle is gone on with", function()
+members.test_of_processes("a receive that a handler ended in the middle is gone on with", function()
     local c, s = pair()
     local e = sync.Event()
     local full = ("x"):rep(10000000)
@@ -219,7 +211,7 @@ t.test("a receive that a handler ended in the middle is gone on with", function(
         c:send("next")
     end)
     t.ok(s:poll(30), "it has begun")
-    until_asleep(p)
+    members.until_asleep(p)
     signal.kill(p.pid, signal.SIGUSR1)
     local parts = 0
     local old = signal.signal(signal.SIGALRM, function()
@@ -235,12 +227,12 @@ t.test("a receive that a handler ended in the middle is gone on with", function(
     p:join()
 end)
 
-t.test("who dies in the middle of a message closes the connection for all", function()
+members.test_of_processes("who dies in the middle of a message closes the connection for all", function()
     -- a writer: half its message is under way
     local c, s = pair()
     local p = process.spawn(function() c:send_bytes(("x"):rep(10000000)) end)
     t.ok(s:poll(30), "it has begun")
-    until_asleep(p)
+    members.until_asleep(p)
     p:kill()
     p:join()
     t.is({c:send("more")}, {false, "closed"}, "another writer")
@@ -252,7 +244,7 @@ t.test("who dies in the middle of a message closes the connection for all", func
         signal.signal(signal.SIGUSR1, function() signal.pause() end) -- stops in the middle
         d:send_bytes(("x"):rep(10000000))
     end)
-    until_asleep(reader)
+    members.until_asleep(reader)
     process.spawn(function()
         r:close()
         d:close()
@@ -266,10 +258,10 @@ t.test("who dies in the middle of a message closes the connection for all", func
     t.ok(v == nil and why == "closed", "no part of a message is taken for one")
 end)
 
-t.test("a reader that waits for a message and is killed takes nothing with it", function()
+members.test_of_processes("a reader that waits for a message and is killed takes nothing with it", function()
     local c, s = pair()
     local p = process.spawn(function() s:recv() end)
-    until_asleep(p)
+    members.until_asleep(p)
     p:kill()
     p:join()
     c:send("for the next")

@@ -1,6 +1,7 @@
 -- What strangers do to a listener and to a connection: they say nothing, garbage, a part, too much.
 -- bash makes their connections, since it can write any bytes into one.
 
+local members = require "members"
 local t = require "tap"
 
 if not os.execute("bash -c 'exec 3<>/dev/udp/127.0.0.1/9' 2>/dev/null") then
@@ -29,7 +30,7 @@ end
 
 -- Whether a client comes in, after those who went away.
 local function served(l, key)
-    local p = process.spawn(function() ipc.Client(l.address, {authkey = key}):send("a client") end)
+    local p = members.spawn(function() ipc.Client(l.address, {authkey = key}):send("a client") end)
     local c, why
     repeat
         c, why = l:accept(30)
