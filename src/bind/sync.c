@@ -793,6 +793,7 @@ new_condition(lua_State *L)
     struct amp_cell *cell = luampO_new_cell(L, &condition_class, 2);
     cell->d_lock = lock->handle;
     amp_handle_sent(cell, &lock->handle, 1);
+    amp_handle_sent_done();
     luampO_made(L, object, cell);
     return 1;
 }

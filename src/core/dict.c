@@ -353,10 +353,12 @@ struct dropped {
     uint32_t n;
 };
 
-/* Changes what a slot names. */
+/* Changes what a slot names: to nothing, or to an entry with the value's objects. */
 static int
-replace(struct store *s, uint32_t slot, uint32_t at, struct dropped *dropped)
+replace(struct amp_cell *t, uint32_t slot, uint32_t at, const struct amp_stored *value,
+        struct dropped *dropped)
 {
+    struct store *s = store_of(t);
     uint32_t before = slot_value(s, slot);
     if (before > REMOVED && entry_at(s, before)->e_handles > 0) {
         const struct entry *e = entry_at(s, before);
@@ -367,16 +369,19 @@ replace(struct store *s, uint32_t slot, uint32_t at, struct dropped *dropped)
         dropped->n = e->e_handles;
         amp_handling(true);
     }
+    if (value)
+        amp_handle_sent(t, value->handles, value->n);
     set_slot(s, slot, at);
+    amp_handle_sent_done();
     return 0;
 }
 
 /* After the lock is free. */
 static void
-let_go(struct dropped *dropped)
+let_go(struct amp_cell *t, struct dropped *dropped)
 {
     if (dropped->n > 0)
-        amp_handles_dropped(dropped->handles, dropped->n);
+        amp_handles_dropped(t, dropped->handles, dropped->n);
     free(dropped->handles);
 }
 
@@ -390,8 +395,6 @@ amp_dict_set(struct amp_cell *t, struct amp_bytes key, const struct amp_stored *
     struct dropped dropped = {NULL, 0};
     if (key.length > UINT32_MAX / 2)
         return -ENOMEM;
-    if (value)
-        amp_handle_sent(t, value->handles, value->n);
     struct store *s = enter(t);
     bool there = s && find(s, key, hash, &slot);
     uint64_t present = there ? entry_at(s, slot_value(s, slot))->e_version : AMP_NO_ENTRY;
@@ -399,7 +402,7 @@ amp_dict_set(struct amp_cell *t, struct amp_bytes key, const struct amp_stored *
         failure = -ESTALE;
     } else if (value == NULL) {
         if (there) {
-            failure = replace(s, slot, REMOVED, &dropped);
+            failure = replace(t, slot, REMOVED, NULL, &dropped);
             if (failure == 0)
                 t->t_count--;
         }
@@ -410,7 +413,7 @@ amp_dict_set(struct amp_cell *t, struct amp_bytes key, const struct amp_stored *
             find(s, key, hash, &slot);
             bool fresh = slot_value(s, slot) == EMPTY;
             uint32_t at = write_entry(t, key, hash, value);
-            failure = replace(s, slot, at, &dropped);
+            failure = replace(t, slot, at, value, &dropped);
             if (failure == 0) {
                 s->s_used += fresh;
                 t->t_count += !there;
@@ -418,7 +421,7 @@ amp_dict_set(struct amp_cell *t, struct amp_bytes key, const struct amp_stored *
         }
     }
     leave(t);
-    let_go(&dropped);
+    let_go(t, &dropped);
     return failure;
 }
 
@@ -511,7 +514,6 @@ set_position(struct amp_cell *t, uint64_t position, const struct amp_stored *val
 {
     static const struct amp_bytes no_key = {"", 0};
     struct dropped dropped = {NULL, 0};
-    amp_handle_sent(t, value->handles, value->n);
     struct store *s = enter(t);
     uint32_t length = s ? length_of(s) : 0;
     int failure = 0;
@@ -526,13 +528,15 @@ set_position(struct amp_cell *t, uint64_t position, const struct amp_stored *val
         uint32_t at = write_entry(t, no_key, 0, value);
         if (position == (uint64_t) length + 1) {
             set_slot(s, length, at);
+            amp_handle_sent(t, value->handles, value->n);
             atomic_store_explicit(&s->s_length, length + 1, memory_order_release);
+            amp_handle_sent_done();
         } else {
-            failure = replace(s, (uint32_t) position - 1, at, &dropped);
+            failure = replace(t, (uint32_t) position - 1, at, value, &dropped);
         }
     }
     leave(t);
-    let_go(&dropped);
+    let_go(t, &dropped);
     return failure;
 }
 
@@ -560,11 +564,15 @@ amp_list_pop(struct amp_cell *t, uint64_t position, struct amp_message *message)
         const struct entry *e = entry_at(s, slot_value(s, (uint32_t) position - 1));
         result = copy_out(e, message);
         if (result == 0) {
+            if (message->ncells > 0)
+                amp_handling(true);
             s->s_popping_length = length;
             AMP_COMPILER_BARRIER();
             s->s_popping = (uint32_t) position;
             AMP_COMPILER_BARRIER();
             close_gap(s, (uint32_t) position - 1);
+            if (message->ncells > 0)
+                amp_handles_taken(t, message->cells, message->ncells);
         }
     }
     leave(t);
@@ -607,7 +615,7 @@ dict_end(struct amp_cell *t)
             continue;
         const struct entry *e = entry_at(s, slot_value(s, i));
         for (uint32_t k = 0; k < e->e_handles; k++)
-            amp_handle_doubt(handles_of(e)[k]);
+            amp_handle_doubt(t, handles_of(e)[k]);
     }
     bool begun = t->c_ending;
     t->c_ending = 1;

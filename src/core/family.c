@@ -60,7 +60,7 @@ static void
 condition_end(struct amp_cell *cell)
 {
     if (cell->d_lock != 0)
-        amp_handle_doubt(cell->d_lock);
+        amp_handle_doubt(cell, cell->d_lock);
 }
 
 static const struct amp_kind_operations condition_operations = {

@@ -88,7 +88,7 @@ amp_holders_copy(uint32_t from, uint32_t to)
  * The table. Its lock guards the step from FREE to MADE and every end.
  */
 
-static void finish_end(struct amp_header *h);
+static void finish_end(struct amp_header *h, bool again);
 static void look_at_all(uint32_t dead_maker);
 
 static bool
@@ -99,8 +99,9 @@ enter(struct amp_header *h)
     h->h_recent_cells_n = 0;
     h->h_cells_free = atomic_load_explicit(&h->h_cells_top, memory_order_relaxed);
     h->h_cells_rover = 1;
+    atomic_fetch_add(&h->h_lapses, 1);
     if (h->h_dying != 0)
-        finish_end(h);
+        finish_end(h, true);
     return true;
 }
 
@@ -254,6 +255,8 @@ clear(struct amp_cell *cell)
 {
     cell->c_sent = 0;
     cell->c_carries = 0;
+    cell->c_carried = 0;
+    cell->c_lapses = atomic_load(&amp_arena.header->h_lapses);
     cell->c_ending = 0;
     memset(cell->c_name, 0, sizeof cell->c_name);
     memset(cell->c_first, 0, sizeof cell->c_first);
@@ -314,11 +317,23 @@ amp_cell_ready(struct amp_cell *cell)
 static __thread struct {
     amp_handle *handles;
     size_t n, room;
+    bool again; /* told by an end that was begun before: who began it may have lowered the counts */
 } doubts;
 
-void
-amp_handle_doubt(amp_handle handle)
+/* The carrier does not carry the object any more. */
+static void
+uncount(const struct amp_cell *carrier, amp_handle handle)
 {
+    struct amp_cell *cell = amp_cell_at(amp_handle_index(handle));
+    if (cell != carrier)
+        atomic_fetch_sub(&cell->c_carried, 1);
+}
+
+void
+amp_handle_doubt(struct amp_cell *carrier, amp_handle handle)
+{
+    if (!doubts.again)
+        uncount(carrier, handle);
     if (doubts.n == doubts.room) {
         size_t room = doubts.room ? 2 * doubts.room : 16;
         amp_handle *handles = realloc(doubts.handles, room * sizeof *handles);
@@ -330,18 +345,19 @@ amp_handle_doubt(amp_handle handle)
     doubts.handles[doubts.n++] = handle;
 }
 
-/* Ends the cell that is noted as dying. The caller has the table's lock. Begun again after a
-   death. */
+/* Ends the cell that is noted as dying. The caller has the table's lock. `again`: after a death. */
 static void
-finish_end(struct amp_header *h)
+finish_end(struct amp_header *h, bool again)
 {
     uint32_t index = h->h_dying;
     struct amp_cell *cell = amp_cell_at(index);
     uint64_t state = atomic_load_explicit(&cell->c_state, memory_order_relaxed);
     if (PHASE(state) != AMP_CELL_FREE) {
         const struct amp_kind_operations *kind = amp_kinds[amp_cell_kind(cell)];
+        doubts.again = again;
         if (kind && kind->end)
             kind->end(cell);
+        doubts.again = false;
         if (atomic_load_explicit(&cell->c_carries, memory_order_relaxed))
             clear_bit(CARRIERS, index);
         AMP_COMPILER_BARRIER();
@@ -356,11 +372,11 @@ finish_end(struct amp_header *h)
 }
 
 static void
-end_cell(struct amp_header *h, uint32_t index)
+end_cell(struct amp_header *h, uint32_t index, bool again)
 {
     h->h_dying = index;
     AMP_COMPILER_BARRIER();
-    finish_end(h);
+    finish_end(h, again);
 }
 
 static void settle_doubts(void);
@@ -370,16 +386,16 @@ amp_cell_abandon(struct amp_cell *cell)
 {
     struct amp_header *h = amp_arena.header;
     enter(h);
-    end_cell(h, amp_cell_index(cell));
+    end_cell(h, amp_cell_index(cell), false);
     leave(h);
     settle_doubts();
     amp_handling(false);
 }
 
-/* True when some object carries this one, in a message or as a part of it. The caller has the
-   table's lock, so no carrier ends. */
+/* True when some object carries this one, in a message or as a part of it, as the carriers say
+   themselves. The caller has the table's lock, so no carrier ends. */
 static bool
-is_carried(amp_handle handle)
+is_carried_by_any(amp_handle handle)
 {
     for (uint32_t piece = 0; piece < pieces(); piece++) {
         _Atomic uint64_t *words = bits_word(CARRIERS, piece * AMP_ROW_CHUNK);
@@ -401,6 +417,16 @@ is_carried(amp_handle handle)
     return false;
 }
 
+/* The same, by the count where that can be believed. */
+static bool
+is_carried(struct amp_cell *cell)
+{
+    if (!atomic_load(&cell->c_sent) || atomic_load(&cell->c_carried) == 0)
+        return false;
+    return cell->c_lapses == atomic_load(&amp_arena.header->h_lapses) ||
+           is_carried_by_any(amp_cell_handle(cell));
+}
+
 /* Ends the object if nothing refers to it. */
 static void
 consider(amp_handle handle)
@@ -415,10 +441,10 @@ consider(amp_handle handle)
         /* Pairs with amp_hold_transferred(): a receiver's bit is set before the transfer
            is counted. */
         uint32_t transfers = atomic_load(&h->h_transfers);
-        if (is_held(index) || (atomic_load(&cell->c_sent) && is_carried(handle)))
+        if (is_held(index) || is_carried(cell))
             break;
         if (atomic_load(&h->h_transfers) == transfers) {
-            end_cell(h, index);
+            end_cell(h, index, false);
             break;
         }
     }
@@ -452,7 +478,7 @@ look_at_all(uint32_t dead_maker)
                    atomic_load_explicit(&cell->c_maker, memory_order_relaxed) == dead_maker) {
             enter(h);
             if (atomic_load_explicit(&cell->c_state, memory_order_relaxed) == state)
-                end_cell(h, i);
+                end_cell(h, i, true); /* what it names, it may not have counted */
             leave(h);
         }
     }
@@ -542,7 +568,7 @@ amp_holders(amp_handle handle)
             if (amp_member_phase(amp_member_at(i)) != AMP_FREE && amp_holds(i, handle))
                 holders |= where_is(i);
         }
-        if (atomic_load(&cell->c_sent) && is_carried(handle))
+        if (is_carried(cell))
             holders |= AMP_CARRIED;
         if (atomic_load(&h->h_transfers) == transfers)
             break;
@@ -552,8 +578,18 @@ amp_holders(amp_handle handle)
 }
 
 void
-amp_handles_dropped(const uint64_t *handles, uint32_t n)
+amp_handles_taken(struct amp_cell *carrier, const uint64_t *handles, uint32_t n)
 {
+    for (uint32_t i = 0; i < n; i++)
+        uncount(carrier, handles[i]);
+    amp_handling(false);
+}
+
+void
+amp_handles_dropped(struct amp_cell *carrier, const uint64_t *handles, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        uncount(carrier, handles[i]);
     for (uint32_t i = 0; i < n; i++)
         consider(handles[i]);
     settle_doubts();
@@ -565,12 +601,27 @@ amp_handle_sent(struct amp_cell *carrier, const uint64_t *handles, uint32_t n)
 {
     if (n == 0)
         return;
+    amp_handling(true);
+    amp_self.sending = true;
     if (!atomic_load_explicit(&carrier->c_carries, memory_order_relaxed)) {
         set_bit(CARRIERS, amp_cell_index(carrier));
         atomic_store(&carrier->c_carries, 1);
     }
-    for (uint32_t i = 0; i < n; i++)
-        atomic_store(&amp_cell_at(amp_handle_index(handles[i]))->c_sent, 1);
+    for (uint32_t i = 0; i < n; i++) {
+        struct amp_cell *cell = amp_cell_at(amp_handle_index(handles[i]));
+        atomic_store(&cell->c_sent, 1);
+        if (cell != carrier)
+            atomic_fetch_add(&cell->c_carried, 1);
+    }
+}
+
+void
+amp_handle_sent_done(void)
+{
+    if (amp_self.sending) {
+        amp_self.sending = false;
+        amp_handling(false);
+    }
 }
 
 /* For each object that the member holds. */
@@ -600,6 +651,8 @@ amp_holders_bury(uint32_t member)
 {
     _Atomic uint32_t *handling_mark = &amp_member_at(member)->m_handling;
     bool handled = atomic_load_explicit(handling_mark, memory_order_acquire);
+    if (handled)
+        atomic_fetch_add(&amp_arena.header->h_lapses, 1);
     atomic_store(handling_mark, 1); /* should this burier die too, the next one looks at all */
     each_held(member, bury_cell);
     each_held(member, bury_bit);

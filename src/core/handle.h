@@ -11,14 +11,21 @@
  * few. (Members' pieces of the same 512 cells lie side by side, so a family with few objects
  * touches one page.)
  *
- * An object is freed when nobody holds it and no message carries it. Messages are looked through
- * only for objects that were ever sent, and only in objects that ever carried one. A message may
- * move meanwhile: a receiver first sets its bit, then counts a transfer, then takes the message;
- * who looks begins again when a transfer was counted.
+ * An object is freed when nobody holds it and nothing carries it: no message, no entry of a table, no
+ * object that it is a part of. `c_carried` counts them: raised before the carrier's own commit, lowered
+ * after the commit that ends it, so that a death in between leaves it too high and never too low. Such
+ * a death is a lapse; the burial counts it, and from then on the counts of the objects that there were
+ * by then are not believed when they are not zero: all that may carry the object is looked through
+ * instead. (Without the count, to drop one of n objects in a queue would be to look at n messages.)
+ * What an object carries of itself does not count: it would never end.
  *
- * Death. Making and dropping run with `m_handling` set: the burial of a member that died so looks
- * at all cells, and frees what is half made by it or held by nobody. The end of an object runs
- * under the table's lock, noted in `h_dying`; the next owner of the lock finishes it.
+ * A message may move while somebody looks: a receiver first sets its bit, then counts a transfer, then
+ * takes the message; who looks begins again when a transfer was counted.
+ *
+ * Death. Making, sending and dropping run with `m_handling` set: the burial of a member that died so
+ * counts a lapse, looks at all cells, and frees what is half made by it or held by nobody. The end of an
+ * object runs under the table's lock, noted in `h_dying`; the next owner of the lock finishes it, and
+ * lowers no count by that.
  */
 #ifndef AMP_HANDLE_H
 #define AMP_HANDLE_H
@@ -128,6 +135,8 @@ struct amp_cell {
     };
     struct amp_lock c_lock2;
     struct amp_lock c_lock3;
+    _Atomic uint32_t c_carried;          /* messages, entries and objects that it is a part of */
+    uint32_t c_lapses;                   /* h_lapses when it was made */
 
     /* The rest. */
     union {
@@ -156,7 +165,7 @@ struct amp_cell {
             double b_timeout;                /* seconds, negative: none */
             uint32_t b_has_action;
         };
-        unsigned char c_rest[240];
+        unsigned char c_rest[232];
     };
 };
 
@@ -168,7 +177,7 @@ _Static_assert(offsetof(struct amp_cell, c_lock0) == 64 &&
 /* What the kinds do; see family.c for the table. All may be NULL. */
 struct amp_kind_operations {
     /* Frees what the cell has besides itself. Run again from its beginning after a death. The
-       handles of the objects that it carried are told by amp_handle_doubt. */
+       handles of the objects that it carried are told by amp_handle_doubt, before anything else. */
     void (*end)(struct amp_cell *cell);
     /* True when a message in the cell carries the object. */
     bool (*carries)(struct amp_cell *cell, amp_handle handle);
@@ -256,17 +265,19 @@ bool amp_holds(uint32_t member, amp_handle handle);
 /* The calling thread no longer holds the object, which ends if nobody else does. */
 void amp_unhold(amp_handle handle);
 
-/* Before the objects become part of `carrier`: in a message that is about to be published in it, or
-   as a lock is part of its condition. */
+/* The objects become part of `carrier`: before, and after the one step that makes them so, be it a
+   message that is published, an entry of a table, or a lock that is its condition's. */
 void amp_handle_sent(struct amp_cell *carrier, const uint64_t *handles, uint32_t n);
+void amp_handle_sent_done(void);
 
 /* Told by the end of a carrier. */
-void amp_handle_doubt(amp_handle handle);
+void amp_handle_doubt(struct amp_cell *carrier, amp_handle handle);
 
-/* Objects are about to leave a carrier that goes on: amp_handling(true) before,
-   amp_handles_dropped after. Handling nests. */
+/* Objects leave a carrier that goes on: amp_handling(true) before the step by which they do; after it
+   amp_handles_taken when the caller holds them, or amp_handles_dropped. Handling nests. */
 void amp_handling(bool on);
-void amp_handles_dropped(const uint64_t *handles, uint32_t n);
+void amp_handles_taken(struct amp_cell *carrier, const uint64_t *handles, uint32_t n);
+void amp_handles_dropped(struct amp_cell *carrier, const uint64_t *handles, uint32_t n);
 
 /* All that `from` holds, `to` holds too. For a fork: `to` is reserved. */
 void amp_holders_copy(uint32_t from, uint32_t to);

@@ -247,6 +247,7 @@ find_room(struct amp_cell *q, size_t length, const uint64_t *handles, uint32_t n
         q->q_tail_size = segment_at(page)->g_size;
         tail = POSITION(page, FIRST_OFFSET);
     }
+    amp_handle_sent(q, handles, n);
     struct frame *frame = frame_at(tail);
     frame->f_length = (uint32_t) length;
     frame->f_handles = n;
@@ -295,7 +296,6 @@ amp_ring_reserve(struct amp_cell *q, size_t length, const uint64_t *handles, uin
         return -EMSGSIZE; /* an offset has 32 bits */
     bool role = false, spun = false;
     int result;
-    amp_handle_sent(q, handles, n);
     for (;;) {
         uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_acquire);
         enter_producers(q);
@@ -331,6 +331,7 @@ void
 amp_ring_publish(struct amp_cell *q)
 {
     amp_commit(&q->q_published, 1, AMP_WAKE_ALL); /* the sleeper, and who waits for several */
+    amp_handle_sent_done();
     leave_producers(q);
 }
 
@@ -456,7 +457,11 @@ take_message(struct amp_cell *q, struct amp_lease *lease, struct amp_message *me
     /* release: who reads this position reads the count that it replaces, or a later one; pairs with
        head_position() */
     atomic_store_explicit(&q->q_head[(taken + 1) & 1], next, memory_order_release);
+    if (message->ncells > 0)
+        amp_handling(true);
     amp_commit(&q->q_taken, 1, AMP_WAKE_ALL);
+    if (message->ncells > 0)
+        amp_handles_taken(q, message->cells, message->ncells);
     return 0;
 }
 
@@ -721,9 +726,8 @@ is_among(const uint64_t *handles, uint32_t n, void *argument)
 static bool
 doubt_all(const uint64_t *handles, uint32_t n, void *argument)
 {
-    (void) argument;
     for (uint32_t i = 0; i < n; i++)
-        amp_handle_doubt(handles[i]);
+        amp_handle_doubt(argument, handles[i]);
     return false;
 }
 
@@ -746,7 +750,7 @@ ring_end(struct amp_cell *q)
     /* Begun by somebody who died in the middle, or never finished: the chain does not tell all. */
     bool begun = q->c_ending || !amp_cell_is_live(q);
     if (!begun && atomic_load_explicit(&q->c_carries, memory_order_relaxed))
-        each_message(q, doubt_all, NULL);
+        each_message(q, doubt_all, q);
     enter_producers(q);
     q->c_ending = 1;
     AMP_COMPILER_BARRIER();
@@ -784,8 +788,10 @@ amp_pipe_end_init(struct amp_cell *end, amp_handle in, amp_handle out)
     end->p_out = out;
     if (in)
         amp_handle_sent(end, &queues[0], 1);
+    amp_handle_sent_done();
     if (out)
         amp_handle_sent(end, &queues[1], 1);
+    amp_handle_sent_done();
 }
 
 static bool
@@ -801,11 +807,11 @@ pipe_end_end(struct amp_cell *end)
     struct amp_cell *out = end->p_out ? amp_cell_of(end->p_out) : NULL;
     if (in) {
         amp_ring_close(in, AMP_RING_NO_GETS);
-        amp_handle_doubt(end->p_in);
+        amp_handle_doubt(end, end->p_in);
     }
     if (out) {
         amp_ring_close(out, AMP_RING_NO_PUTS);
-        amp_handle_doubt(end->p_out);
+        amp_handle_doubt(end, end->p_out);
     }
 }
 

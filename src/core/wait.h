@@ -71,6 +71,7 @@ struct amp_self {
     struct amp_waiting *waiting;      /* in its slot, or NULL */
     uint32_t held;                    /* locks of the script that it holds */
     uint32_t handling;                /* how deep it is in making or dropping objects */
+    bool sending;                     /* objects became part of a carrier, but that is not in force */
     volatile sig_atomic_t signalled;  /* a handler of the script is to be run */
     volatile sig_atomic_t waiting_now; /* inside a system call that may sleep, or about to be */
     struct timespec limit;            /* the time-out that the kernel reads; see above */

@@ -342,6 +342,7 @@ test_lock_of_condition(void)
     tap_need(amp_cell_make(AMP_CONDITION, "condition", &c) == 0);
     c->d_lock = handle;
     amp_handle_sent(c, &c->d_lock, 1);
+    amp_handle_sent_done();
     amp_cell_ready(c);
     tap_unhold(lock);
     ok(amp_cell_of(handle) == lock, "a condition keeps its lock alive");

@@ -166,6 +166,65 @@ test_queue_in_queue(void)
     ok(!lives(handle), "a queue that only carries itself is nobody's");
 }
 
+static uint32_t
+carried(amp_handle handle)
+{
+    return atomic_load(&amp_cell_of(handle)->c_carried);
+}
+
+/* How many carry an object is counted, and a death may leave the count too high. */
+static void
+test_count_of_carriers(void)
+{
+    struct amp_cell *queue = queue_make(0, 0), *dict = table_make(AMP_DICT);
+    struct amp_cell *list = table_make(AMP_LIST);
+    amp_handle handle = make(AMP_EVENT), got[4];
+    struct amp_stored stored = {.value = text("value"), .handles = &handle, .n = 1};
+    uint64_t number;
+    size_t length;
+    for (uint64_t i = 0; i < 3; i++)
+        queue_put_objects(queue, i, 10, &handle, 1, AMP_AT_ONCE);
+    is(carried(handle), 3, "three messages");
+    queue_get_objects(queue, &number, &length, got, NULL, AMP_AT_ONCE);
+    is(carried(handle), 2, "one is taken");
+    amp_dict_set(dict, text("key"), &stored, AMP_ANY_VERSION);
+    amp_dict_set(dict, text("key"), &stored, AMP_ANY_VERSION);
+    is(carried(handle), 3, "an entry that replaces its like");
+    amp_dict_set(dict, text("key"), NULL, AMP_ANY_VERSION);
+    amp_dict_set(dict, text("key"), &stored, 77);
+    is(carried(handle), 2, "one that is removed, one that is refused");
+    amp_list_append(list, &stored);
+    amp_list_set(list, 1, &stored);
+    is(carried(handle), 3, "a place in a list that is set again");
+    struct amp_message message;
+    amp_list_pop(list, 1, &message);
+    amp_message_done(&message);
+    is(carried(handle), 2, "and one that is popped");
+    tap_unhold(queue);
+    is(carried(handle), 0, "an end takes what it carries with it");
+
+    /* As if somebody had died with a message in hand. */
+    amp_handle late, doubtful = handle;
+    atomic_fetch_add(&amp_cell_of(doubtful)->c_carried, 1);
+    amp_unhold(doubtful);
+    ok(lives(doubtful), "who is counted lives");
+    atomic_fetch_add(&amp_arena.header->h_lapses, 1);
+    amp_hold(doubtful);
+    stored.handles = &doubtful;
+    amp_list_append(list, &stored);
+    amp_unhold(doubtful);
+    ok(lives(doubtful), "after a lapse it is looked for: it is in a list");
+    late = make(AMP_EVENT);
+    stored.handles = &late;
+    amp_list_append(list, &stored);
+    amp_unhold(late);
+    ok(lives(late) && carried(late) == 1, "the count of a later object is believed");
+    tap_unhold(list);
+    ok(!lives(doubtful), "one that nothing carries ends, whatever its count says");
+    ok(!lives(late), "so does the later one");
+    tap_unhold(dict);
+}
+
 static void
 test_table(void)
 {
@@ -528,6 +587,7 @@ main(void)
     test_nested_making();
     test_message();
     test_queue_in_queue();
+    test_count_of_carriers();
     test_table();
     test_pipe();
     test_locks_are_new();
