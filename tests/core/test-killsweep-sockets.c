@@ -528,6 +528,19 @@ check_sent_beside(void)
     return check_far(result);
 }
 
+/* The test shares the near end, and does nothing with it. */
+static const char *
+check_sent_unseen(void)
+{
+    bury_victim();
+    int result = receive_number(&s.far, is_torn() ? amp_now() + TAP_PATIENCE : AMP_AT_ONCE);
+    if (result == VICTIMS)
+        result = receive_number(&s.far, is_torn() ? amp_now() + TAP_PATIENCE : AMP_AT_ONCE);
+    if (result != (is_torn() ? -EPIPE : -ETIMEDOUT))
+        return "the other side was told what is not so";
+    return NULL;
+}
+
 /* The victim sleeps with a half message, and another behind it; there is room again. */
 static void
 make_room_for_victim(void)
@@ -755,6 +768,8 @@ static const struct scenario scenarios[] = {
      NULL, check_sent_beside, false},
     {"the first part of a message, sent by the only holder", prepare_narrow_connection, NULL,
      be_not_near, send_large, NULL, NULL, check_sent, false},
+    {"the first part of a message, sent by one of two holders", prepare_narrow_connection, NULL,
+     NULL, send_large, NULL, NULL, check_sent_unseen, false},
     {"the second part of a message, with another sender behind", prepare_narrow_connection, NULL,
      NULL, send_large, make_room_for_victim, NULL, check_behind_large, false},
     {"the rest of a message that a signal had cut", prepare_narrow_connection, send_half,
