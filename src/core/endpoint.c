@@ -810,6 +810,27 @@ amp_endpoint_is_over(struct amp_endpoint *endpoint, struct amp_cell *cell)
     return (over & AMP_NO_READING) != 0;
 }
 
+/* Sleeps until the message is done that another is in the middle of, or until that one is dead: its burial
+   says that all is over. To look for the dead once, when its lock has come to us, would be too early: the
+   kernel gives a dead thread's locks away one by one, its life last. */
+static int
+wait_for_mark(amp_word *word, uint32_t seen, amp_time deadline, struct amp_what *what)
+{
+    uint32_t member = (seen >> 1) - 1;
+    uint32_t generation = amp_member_generation(amp_member_at(member));
+    uint32_t expected[2] = {seen | SLEEPER};
+    if (deadline == AMP_AT_ONCE)
+        return -ETIMEDOUT;
+    if (seen != expected[0] && !atomic_compare_exchange_strong(word, &seen, expected[0]))
+        return 0;
+    /* The mark still stood, so the slot was still that member's. */
+    amp_word *words[2] = {word, amp_member_life(member, generation, &expected[1])};
+    if (words[1] != NULL)
+        return amp_wait_many(words, expected, 2, deadline, what);
+    amp_member_bury(member, generation, false);
+    return 0;
+}
+
 /* Takes the lock of a direction, when no other process is in the middle of a message. */
 static int
 enter(struct amp_endpoint *endpoint, struct amp_cell *cell, uint32_t over, amp_time deadline,
@@ -833,10 +854,7 @@ enter(struct amp_endpoint *endpoint, struct amp_cell *cell, uint32_t over, amp_t
         if ((seen & ~SLEEPER) == 0 || is_ours)
             return 0;
         amp_lock_leave(lock);
-        if (result == AMP_OWNER_DIED)
-            amp_roster_sweep(); /* the mark is the dead's: its burial says that all is over */
-        else
-            result = amp_wait(word, seen, SLEEPER, deadline, what);
+        result = wait_for_mark(word, seen, deadline, what);
         if (result < 0)
             return result;
     }
