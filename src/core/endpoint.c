@@ -52,7 +52,6 @@ struct amp_listening {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct amp_endpoint *table; /* under the mutex */
 
-static void settle_doubts(void);
 static void drop_pending(struct amp_listening *listening);
 static void close_polls(struct amp_listening *listening);
 
@@ -171,13 +170,17 @@ leave_table(struct amp_endpoint *endpoint)
     *at = endpoint->next;
 }
 
-/* Closes what nobody here needs any more: the entry of `handle`, and those in doubt. Under the mutex. */
+/* Closes what nobody here needs any more: the entry of `handle`, and those in doubt. Tells the other
+   side of those that a death has torn. Under the mutex. */
 static void
 settle(amp_handle handle)
 {
     struct amp_endpoint *next;
     for (struct amp_endpoint *e = table; e != NULL; e = next) {
         next = e->next;
+        struct amp_cell *cell = e->listening ? NULL : amp_cell_of(e->handle);
+        if (cell)
+            amp_endpoint_is_over(e, cell);
         if (e->handle == 0 || (e->handle != handle && !e->is_doubtful))
             continue;
         unsigned holders = amp_holders(e->handle);
@@ -453,7 +456,7 @@ advance(struct amp_endpoint *endpoint)
 bool
 amp_listener_advance(struct amp_endpoint *listener)
 {
-    settle_doubts();
+    amp_endpoints_settle();
     pthread_mutex_lock(&mutex);
     bool is_ready = advance(listener) != 0 || first_result(listener->listening) != NULL;
     pthread_mutex_unlock(&mutex);
@@ -759,8 +762,10 @@ static void
 mark(amp_word *word)
 {
     uint32_t old = atomic_load_explicit(word, memory_order_relaxed);
-    if ((old & ~SLEEPER) != my_mark())
-        atomic_store(word, my_mark() | (old & SLEEPER));
+    /* Another thread's mark, whose message goes on here, may get a sleeper at any time. */
+    while ((old & ~SLEEPER) != my_mark() &&
+           !atomic_compare_exchange_weak(word, &old, my_mark() | (old & SLEEPER)))
+        continue;
     AMP_COMPILER_BARRIER(); /* before the first byte */
 }
 
@@ -783,11 +788,9 @@ set_over(struct amp_endpoint *endpoint, struct amp_cell *cell, uint32_t over)
              over & AMP_NO_WRITING ? (over & AMP_NO_READING ? SHUT_RDWR : SHUT_WR) : SHUT_RD);
 }
 
-/* At the end of each slice of a wait: the other side may be waiting for us to close. Once a slice for
-   the whole process, however many threads wait: who holds what is looked for far and wide. The
-   table's lock of objects is taken behind a connection's: nobody who has it wants a connection's. */
-static void
-settle_doubts(void)
+/* The table's lock of objects is taken behind a connection's: nobody who has it wants a connection's. */
+void
+amp_endpoints_settle(void)
 {
     static _Atomic amp_time last;
     amp_time now = amp_now(), before = last;
@@ -805,6 +808,27 @@ amp_endpoint_is_over(struct amp_endpoint *endpoint, struct amp_cell *cell)
     if (over & AMP_TORN)
         shutdown(endpoint->stream.descriptor, SHUT_RDWR); /* so that the other side sees it */
     return (over & AMP_NO_READING) != 0;
+}
+
+/* Sleeps until the message is done that another is in the middle of, or until that one is dead: its burial
+   says that all is over. To look for the dead once, when its lock has come to us, would be too early: the
+   kernel gives a dead thread's locks away one by one, its life last. */
+static int
+wait_for_mark(amp_word *word, uint32_t seen, amp_time deadline, struct amp_what *what)
+{
+    uint32_t member = (seen >> 1) - 1;
+    uint32_t generation = amp_member_generation(amp_member_at(member));
+    uint32_t expected[2] = {seen | SLEEPER};
+    if (deadline == AMP_AT_ONCE)
+        return -ETIMEDOUT;
+    if (seen != expected[0] && !atomic_compare_exchange_strong(word, &seen, expected[0]))
+        return 0;
+    /* The mark still stood, so the slot was still that member's. */
+    amp_word *words[2] = {word, amp_member_life(member, generation, &expected[1])};
+    if (words[1] != NULL)
+        return amp_wait_many(words, expected, 2, deadline, what);
+    amp_member_bury(member, generation, false);
+    return 0;
 }
 
 /* Takes the lock of a direction, when no other process is in the middle of a message. */
@@ -830,10 +854,7 @@ enter(struct amp_endpoint *endpoint, struct amp_cell *cell, uint32_t over, amp_t
         if ((seen & ~SLEEPER) == 0 || is_ours)
             return 0;
         amp_lock_leave(lock);
-        if (result == AMP_OWNER_DIED)
-            amp_roster_sweep(); /* the mark is the dead's: its burial says that all is over */
-        else
-            result = amp_wait(word, seen, SLEEPER, deadline, what);
+        result = wait_for_mark(word, seen, deadline, what);
         if (result < 0)
             return result;
     }
@@ -856,7 +877,7 @@ amp_endpoint_receive(struct amp_endpoint *endpoint, struct amp_cell *cell, uint6
             break;
         result = amp_stream_wait(endpoint->stream.descriptor, POLLIN, deadline, what);
         amp_endpoint_is_over(endpoint, cell); /* by the death of one who sent */
-        settle_doubts();
+        amp_endpoints_settle();
     } while (result == 0);
     if (result == -EMSGSIZE)
         set_over(endpoint, cell, AMP_NO_READING);
@@ -937,7 +958,8 @@ amp_endpoint_send(struct amp_endpoint *endpoint, struct amp_cell *cell, const vo
  * Kinds.
  */
 
-/* Who goes with a half message tears the stream. */
+/* Who goes with a half message tears the stream. Where this process has it, the other side is told at
+   once; those who share it tell it at the end of a slice. */
 static void
 socket_bury(struct amp_cell *cell, uint32_t member)
 {
@@ -948,6 +970,11 @@ socket_bury(struct amp_cell *cell, uint32_t member)
             continue;
         atomic_fetch_or(&cell->k_over, AMP_TORN | AMP_NO_READING | AMP_NO_WRITING);
         amp_futex.set_and_wake(words[i], 0, AMP_WAKE_ALL);
+        pthread_mutex_lock(&mutex);
+        struct amp_endpoint *endpoint = find(amp_cell_handle(cell));
+        if (endpoint)
+            amp_endpoint_is_over(endpoint, cell);
+        pthread_mutex_unlock(&mutex);
     }
 }
 

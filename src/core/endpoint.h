@@ -8,7 +8,7 @@
  *
  * An entry stays as long as a member of this process holds the object, or a message carries it;
  * whoever holds the object may therefore use the entry without asking. It is looked at when a
- * member lets go (amp_kind_operations.left) and, if something keeps it then, again at later calls.
+ * member lets go (amp_kind_operations.left) and, if something keeps it then, again in later waits.
  * In a forked child those that the forking thread did not hold are closed at once.
  *
  * Sharing. Messages are whole for all holders in all processes: the cell's c_lock0 is held to
@@ -19,7 +19,8 @@
  *
  * Death. Who dies with a half message leaves its mark in the cell; the burial finds it and marks
  * the connection as over: nobody could tell where the next message begins. So do a leave and a
- * close with a half message. Who dies with a lock but without a mark leaves nothing to repair.
+ * close with a half message. The other side sees it when one who shares the connection shuts it
+ * down, which each does at the end of a slice, whatever it waits for. Who dies with a lock but without a mark leaves nothing to repair.
  * Descriptors and handshakes are the process's, and the kernel closes them. What stays is the path
  * of a listener that was killed: the next one is told that nobody listens there.
  */
@@ -147,6 +148,11 @@ int amp_endpoint_send(struct amp_endpoint *endpoint, struct amp_cell *cell, cons
 
 /* True when there is nothing to wait for before a receive, whatever the descriptor says. */
 bool amp_endpoint_is_over(struct amp_endpoint *endpoint, struct amp_cell *cell);
+
+/* At the end of each slice of a wait, for whatever it is: another side may be waiting for us to close, or to
+   shut down what a death has torn. Once a slice for the whole process, however many threads wait: who
+   holds what is looked for far and wide. */
+void amp_endpoints_settle(void);
 
 /* For tests: entries of this process. */
 unsigned amp_endpoints(void);

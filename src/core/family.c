@@ -101,6 +101,7 @@ bury_tickets(uint32_t member)
 }
 
 void (*const amp_burial_steps[])(uint32_t member) = {bury_tickets, amp_holders_bury, NULL};
+void (*const amp_slice_steps[])(void) = {amp_endpoints_settle, NULL};
 
 /*
  * Members.

@@ -443,6 +443,8 @@ look_around(const struct amp_what *what)
     if (amp_arena.base == NULL)
         return 0;
     amp_roster_sweep();
+    for (int i = 0; amp_slice_steps[i] != NULL; i++)
+        amp_slice_steps[i]();
     if (what->lock == 0 || amp_now() - what->since < AMP_SUSPICION)
         return 0;
     if (last_deadlock == NULL)

@@ -77,6 +77,9 @@ _Static_assert(sizeof(struct amp_member) <= AMP_ROSTER_SLOT, "a member fits its 
 /* What a burial consists of, besides the slot: set once, in fixed order, by family.c. */
 extern void (*const amp_burial_steps[])(uint32_t member);
 
+/* What a process looks at besides deaths, at the end of each slice of a wait: as well. */
+extern void (*const amp_slice_steps[])(void);
+
 static inline struct amp_member *
 amp_member_at(uint32_t index)
 {

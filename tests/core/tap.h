@@ -338,19 +338,36 @@ tap_sleeps(const struct amp_child *child, _Atomic int *about_to)
     tap_need(tap_until(atomic_load(about_to) && tap_state(child->pid) == 'S'));
 }
 
-static int (*tap_kernel_wait)(amp_word *word, uint32_t expected, const struct timespec *relative);
+static struct amp_futex_operations tap_kernel;
+
+/* The limit that the kernel is about to read is an hour, but for a signal that came meanwhile. */
+static inline void
+tap_lengthen(time_t hour)
+{
+    struct timespec *limit = &amp_self.limit;
+    limit->tv_sec = hour;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (amp_self.signalled && amp_self.waiting_now)
+        *limit = (struct timespec) {.tv_sec = 0};
+}
 
 static inline int
 tap_wait_without_slices(amp_word *word, uint32_t expected, const struct timespec *relative)
 {
     struct timespec *limit = &amp_self.limit; /* `relative` is no other: handlers change it */
-    if (limit->tv_sec * AMP_SECOND + limit->tv_nsec == AMP_SLICE) {
-        limit->tv_sec = 3600;
-        atomic_signal_fence(memory_order_seq_cst);
-        if (amp_self.signalled && amp_self.waiting_now)
-            *limit = (struct timespec) {.tv_sec = 0};
-    }
-    return tap_kernel_wait(word, expected, relative);
+    if (limit->tv_sec * AMP_SECOND + limit->tv_nsec == AMP_SLICE)
+        tap_lengthen(3600);
+    return tap_kernel.wait(word, expected, relative);
+}
+
+/* A wait for many has an absolute limit, of which it cannot be told whether a slice made it: its
+   deadline is lost as well. */
+static inline int
+tap_wait_many_without_slices(amp_word *const *words, const uint32_t *expected, unsigned n,
+                             const struct timespec *absolute)
+{
+    tap_lengthen(absolute->tv_sec + 3600);
+    return tap_kernel.wait_many(words, expected, n, absolute);
 }
 
 /* From here on a sleep of the calling process ends by a wake-up, a signal or its own deadline
@@ -358,16 +375,19 @@ tap_wait_without_slices(amp_word *word, uint32_t expected, const struct timespec
 static inline void
 tap_without_slices(void)
 {
-    if (tap_kernel_wait == NULL)
-        tap_kernel_wait = amp_futex.wait;
+    if (tap_kernel.wait == NULL)
+        tap_kernel = amp_futex;
     amp_futex.wait = tap_wait_without_slices;
+    amp_futex.wait_many = tap_wait_many_without_slices;
 }
 
 static inline void
 tap_with_slices(void)
 {
-    if (tap_kernel_wait != NULL)
-        amp_futex.wait = tap_kernel_wait;
+    if (tap_kernel.wait == NULL)
+        return;
+    amp_futex.wait = tap_kernel.wait;
+    amp_futex.wait_many = tap_kernel.wait_many;
 }
 
 /*

@@ -412,6 +412,45 @@ test_forks(void)
     amp_roster_sweep();
 }
 
+static struct amp_cell *event;
+
+static int
+child_waits_for_event(void *argument)
+{
+    (void) argument;
+    struct amp_what what = {.kind = AMP_EVENT};
+    struct amp_event e = amp_event_of(event);
+    atomic_store(board, 1);
+    return -amp_event_wait(&e, amp_now() + TAP_PATIENCE, &what);
+}
+
+/* Who shares a connection waits for something else, and who buries the dead has not got it. */
+static void
+test_torn_beside_an_idler(void)
+{
+    shared = connect_here();
+    event = tap_object(AMP_EVENT, "event");
+    atomic_store(board, 0);
+    struct amp_child idler = tap_child(child_waits_for_event, NULL);
+    tap_sleeps(&idler, board);
+    atomic_store(board, 0);
+    struct amp_child child = tap_child(child_sends_half, NULL);
+    tap_sleeps(&child, board);
+    tap_need(tap_until(atomic_load(&shared.cell[0]->k_sending) != 0));
+    amp_handle handle = amp_cell_handle(shared.cell[0]);
+    tap_unhold(shared.cell[0]);
+    tap_need(amp_endpoint_find(handle) == NULL);
+    tap_kill(&child);
+    amp_roster_sweep();
+    is(receive(&shared, 1, amp_now() + TAP_PATIENCE), -EPIPE,
+       "a torn stream ends for the other side, though who shares it does not use it");
+    struct amp_event e = amp_event_of(event);
+    amp_event_set(&e);
+    is(tap_join(&idler), 0, "who shares it goes on");
+    tap_unhold(event);
+    tap_unhold(shared.cell[1]);
+}
+
 static void
 arrived(int signal)
 {
@@ -476,6 +515,7 @@ main(void)
     test_silence();
     if (tap_forks()) {
         test_forks();
+        test_torn_beside_an_idler();
         test_signals();
     }
     is(amp_endpoints(), 0, "nothing is left");
