@@ -314,6 +314,7 @@ amp_cell_ready(struct amp_cell *cell)
 static __thread struct {
     amp_handle *handles;
     size_t n, room;
+    bool is_cut; /* there was no memory for some of them */
 } doubts;
 
 void
@@ -322,8 +323,10 @@ amp_handle_doubt(amp_handle handle)
     if (doubts.n == doubts.room) {
         size_t room = doubts.room ? 2 * doubts.room : 16;
         amp_handle *handles = realloc(doubts.handles, room * sizeof *handles);
-        if (handles == NULL)
-            return; /* it stays until some other burial looks at all objects */
+        if (handles == NULL) {
+            doubts.is_cut = true;
+            return;
+        }
         doubts.handles = handles;
         doubts.room = room;
     }
@@ -425,7 +428,7 @@ consider(amp_handle handle)
     leave(h);
 }
 
-/* Considers what is in doubt, and what that brings into doubt. */
+/* Considers what is in doubt, and what that brings into doubt: where it could not be noted, all objects. */
 static void
 settle_doubts(void)
 {
@@ -434,6 +437,10 @@ settle_doubts(void)
     free(doubts.handles); /* NULL but after the end of a carrier */
     doubts.handles = NULL;
     doubts.room = 0;
+    if (doubts.is_cut) { /* by the end of an object: so this comes to an end, too */
+        doubts.is_cut = false;
+        look_at_all(AMP_NOBODY);
+    }
 }
 
 /* After a death in the middle of handling: frees what the dead was making, ends what nobody
