@@ -41,6 +41,7 @@ struct amp_listening {
     int ready;              /* an eventfd: 1 while there is something to take */
     bool is_shown;
     bool is_deaf;           /* the socket is not looked at: there is no room */
+    int lost;               /* why a connection that came was closed: there was no memory for it; or 0 */
     struct pending *first;  /* the oldest */
     unsigned n;
 };
@@ -114,19 +115,24 @@ unlink_paths(void)
     pthread_mutex_unlock(&mutex);
 }
 
-static void
+/* Before the process has its first entry: false when there is no memory for it. */
+static bool
 watch_process(void)
 {
-    pthread_atfork(before_fork, in_parent, in_child);
-    atexit(unlink_paths);
+    static bool is_watching;
+    pthread_mutex_lock(&mutex);
+    if (!is_watching)
+        is_watching = atexit(unlink_paths) == 0 &&
+                      pthread_atfork(before_fork, in_parent, in_child) == 0;
+    bool is_watched = is_watching;
+    pthread_mutex_unlock(&mutex);
+    return is_watched;
 }
 
 /* A new entry, which has the descriptor from here on; or NULL, and it is closed. */
 static struct amp_endpoint *
 new_endpoint(int descriptor)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_process);
     struct amp_endpoint *endpoint = calloc(1, sizeof *endpoint);
     if (endpoint == NULL) {
         close(descriptor);
@@ -271,6 +277,7 @@ drop_pending(struct amp_listening *listening)
     }
     listening->first = NULL;
     listening->n = 0;
+    listening->lost = 0;
 }
 
 static void
@@ -322,10 +329,16 @@ first_result(struct amp_listening *listening)
     return *at ? at : NULL;
 }
 
+static bool
+has_result(struct amp_listening *listening)
+{
+    return first_result(listening) != NULL || listening->lost != 0;
+}
+
 static void
 show_readiness(struct amp_listening *listening)
 {
-    bool is_ready = first_result(listening) != NULL;
+    bool is_ready = has_result(listening);
     uint64_t count = 1;
     ssize_t done = 0;
     if (is_ready && !listening->is_shown)
@@ -376,10 +389,13 @@ static void
 begin_pending(struct amp_listening *listening, int descriptor)
 {
     struct pending *p = calloc(1, sizeof *p);
-    if (p == NULL || amp_shake_begin(&p->shake, &listening->terms) != 0 ||
-        control(listening->poll, EPOLL_CTL_ADD, descriptor, EPOLLIN) != 0) {
+    int failure = p ? amp_shake_begin(&p->shake, &listening->terms) : -ENOMEM;
+    if (failure == 0)
+        failure = control(listening->poll, EPOLL_CTL_ADD, descriptor, EPOLLIN);
+    if (failure != 0) {
         close(descriptor);
         free(p);
+        listening->lost = failure;
         return;
     }
     int yes = 1;
@@ -458,7 +474,7 @@ amp_listener_advance(struct amp_endpoint *listener)
 {
     amp_endpoints_settle();
     pthread_mutex_lock(&mutex);
-    bool is_ready = advance(listener) != 0 || first_result(listener->listening) != NULL;
+    bool is_ready = advance(listener) != 0 || has_result(listener->listening);
     pthread_mutex_unlock(&mutex);
     return is_ready;
 }
@@ -481,8 +497,14 @@ take(struct amp_endpoint *listener, struct amp_endpoint **made)
     struct amp_listening *listening = listener->listening;
     int failure = advance(listener);
     struct pending **at = first_result(listening);
-    if (at == NULL)
+    if (at == NULL) {
+        if (failure == 0) {
+            failure = listening->lost;
+            listening->lost = 0;
+            show_readiness(listening);
+        }
         return failure != 0 ? failure : -EAGAIN;
+    }
     struct pending *p = *at;
     int result = p->result;
     if (result == 0) {
@@ -554,10 +576,8 @@ bind_socket(int descriptor, const struct amp_address *address)
 }
 
 static int
-fill_in(struct amp_listening *listening, const struct amp_address *address,
-        const struct amp_terms *terms)
+fill_in(struct amp_listening *listening, const struct amp_terms *terms)
 {
-    struct stat status;
     struct amp_shake trial;
     listening->poll = listening->ready = -1;
     listening->process = getpid();
@@ -570,6 +590,14 @@ fill_in(struct amp_listening *listening, const struct amp_address *address,
         memcpy(key, terms->key, terms->key_length);
         listening->terms.key = key;
     }
+    return amp_shake_begin(&trial, &listening->terms); /* what every one would fail for */
+}
+
+/* The path that the socket has just been bound to is this listener's. */
+static void
+note_path(struct amp_listening *listening, const struct amp_address *address)
+{
+    struct stat status;
     if (address->any.sa_family == AF_UNIX && address->path.sun_path[0] != '\0' &&
         lstat(address->path.sun_path, &status) == 0) {
         strcpy(listening->path, address->path.sun_path);
@@ -577,26 +605,26 @@ fill_in(struct amp_listening *listening, const struct amp_address *address,
         listening->device = status.st_dev;
         listening->inode = status.st_ino;
     }
-    return amp_shake_begin(&trial, &listening->terms); /* what every one would fail for */
 }
 
 int
 amp_listen(const struct amp_address *address, const struct amp_terms *terms,
            struct amp_endpoint **listener)
 {
+    if (!watch_process())
+        return -ENOMEM;
     int descriptor = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0)
         return -errno;
-    int failure = bind_socket(descriptor, address);
-    if (failure != 0) {
-        close(descriptor);
-        return failure;
-    }
     struct amp_endpoint *endpoint = new_endpoint(descriptor);
     if (endpoint == NULL)
         return -ENOMEM;
     endpoint->listening = calloc(1, sizeof *endpoint->listening);
-    failure = endpoint->listening ? fill_in(endpoint->listening, address, terms) : -ENOMEM;
+    int failure = endpoint->listening ? fill_in(endpoint->listening, terms) : -ENOMEM;
+    if (failure == 0)
+        failure = bind_socket(descriptor, address); /* no earlier: from here on it has a path */
+    if (failure == 0)
+        note_path(endpoint->listening, address);
     if (failure == 0 && listen(descriptor, SOMAXCONN) != 0)
         failure = errno == EADDRINUSE ? explain_in_use(address) : -errno;
     pthread_mutex_lock(&mutex);
@@ -642,7 +670,7 @@ serve_own_listeners(struct pollfd *polls)
             (amp_holders(e->handle) & (AMP_HELD_ELSEWHERE | AMP_CARRIED)) != 0)
             continue;
         /* One with something to take stays readable: that is nothing to wait for here. */
-        if (advance(e) == 0 && first_result(e->listening) == NULL)
+        if (advance(e) == 0 && !has_result(e->listening))
             polls[n++] = (struct pollfd) {.fd = e->listening->poll, .events = POLLIN};
     }
     pthread_mutex_unlock(&mutex);
@@ -662,6 +690,8 @@ wait_and_serve(int descriptor, short events, amp_time deadline, struct amp_what 
 static int
 begin_call(struct amp_connecting *c)
 {
+    if (!watch_process())
+        return -ENOMEM;
     int descriptor = socket(c->address.any.sa_family,
                             SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0)

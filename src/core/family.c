@@ -152,20 +152,25 @@ in_child(void)
         amp_member_enter(adopted.member, adopted.generation);
 }
 
+/* The calling thread is its first member. */
 static int
-make_family(void)
+make_family(const char *name)
 {
     static bool is_watching_forks;
-    if (!amp_lock_works())
-        return -ENOTSUP;
-    int failure = amp_arena_make(0);
+    int failure = amp_lock_try_kernel();
+    if (failure == 0 && !is_watching_forks)
+        failure = -pthread_atfork(before_fork, NULL, in_child);
+    if (failure != 0)
+        return failure;
+    is_watching_forks = true;
+    failure = amp_arena_make(0);
     if (failure != 0)
         return failure;
     amp_roster_watch();
-    if (!is_watching_forks)
-        pthread_atfork(before_fork, NULL, in_child);
-    is_watching_forks = true;
-    return 0;
+    failure = amp_member_begin(name);
+    if (failure != 0)
+        amp_arena_drop(); /* nobody else has seen it */
+    return failure;
 }
 
 int
@@ -176,9 +181,10 @@ amp_family_join(const char *name)
     if (amp_self.tid == 0)
         amp_thread_enter();
     pthread_mutex_lock(&making);
-    int failure = amp_arena.base == NULL ? make_family() : 0;
+    bool is_there = amp_arena.base != NULL;
+    int failure = is_there ? 0 : make_family(name);
     pthread_mutex_unlock(&making);
-    return failure != 0 ? failure : amp_member_begin(name);
+    return is_there ? amp_member_begin(name) : failure;
 }
 
 /* What the core has of the calling thread's, besides its slot. */

@@ -318,6 +318,7 @@ static __thread struct {
     amp_handle *handles;
     size_t n, room;
     bool again; /* told by an end that was begun before: who began it may have lowered the counts */
+    bool is_cut; /* there was no memory for some of them */
 } doubts;
 
 /* The carrier does not carry the object any more. */
@@ -337,8 +338,10 @@ amp_handle_doubt(struct amp_cell *carrier, amp_handle handle)
     if (doubts.n == doubts.room) {
         size_t room = doubts.room ? 2 * doubts.room : 16;
         amp_handle *handles = realloc(doubts.handles, room * sizeof *handles);
-        if (handles == NULL)
-            return; /* it stays until some other burial looks at all objects */
+        if (handles == NULL) {
+            doubts.is_cut = true;
+            return;
+        }
         doubts.handles = handles;
         doubts.room = room;
     }
@@ -451,7 +454,7 @@ consider(amp_handle handle)
     leave(h);
 }
 
-/* Considers what is in doubt, and what that brings into doubt. */
+/* Considers what is in doubt, and what that brings into doubt: where it could not be noted, all objects. */
 static void
 settle_doubts(void)
 {
@@ -460,6 +463,10 @@ settle_doubts(void)
     free(doubts.handles); /* NULL but after the end of a carrier */
     doubts.handles = NULL;
     doubts.room = 0;
+    if (doubts.is_cut) { /* by the end of an object: so this comes to an end, too */
+        doubts.is_cut = false;
+        look_at_all(AMP_NOBODY);
+    }
 }
 
 /* After a death in the middle of handling: frees what the dead was making, ends what nobody

@@ -132,23 +132,27 @@ start_trial(struct trial *trial)
 #endif
 }
 
-bool
-amp_lock_works(void)
+int
+amp_lock_try_kernel(void)
 {
     if (amp_self.robust == NULL || amp_self.robust->futex_offset != -32)
-        return false;
+        return -ENOTSUP;
     struct trial *trial = mmap(NULL, sizeof *trial, PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (trial == MAP_FAILED)
-        return false;
+        return -errno;
     sigset_t all, old;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &old);
     int pid = start_trial(trial);
+    int failure = pid < 0 ? -errno : 0;
     bool ended = pid > 0 && syscall(SYS_wait4, pid, NULL, __WALL, NULL) == pid;
     sigprocmask(SIG_SETMASK, &old, NULL);
     bool marked = ended && atomic_load(&trial->lock.l_word) == FUTEX_OWNER_DIED;
     munmap(trial, sizeof *trial);
+    if (failure != 0)
+        return failure;
     amp_word probe = 1;
-    return marked && amp_futex.add_and_wake(&probe, 1, 1) == 0 && atomic_load(&probe) == 2;
+    bool works = marked && amp_futex.add_and_wake(&probe, 1, 1) == 0 && atomic_load(&probe) == 2;
+    return works ? 0 : -ENOTSUP;
 }

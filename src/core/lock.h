@@ -49,9 +49,10 @@ struct amp_lock {
 _Static_assert(offsetof(struct amp_lock, l_next) - offsetof(struct amp_lock, l_word) == 32,
                "the robust list of this C library has the word 32 bytes before the link");
 
-/* True when the kernel of this machine does for a dead owner's lock what this file relies on. Tried
-   once, with a thread that dies holding a lock; costs some 10 microseconds. */
-bool amp_lock_works(void);
+/* Whether the kernel of this machine does for a dead owner's lock what this file relies on: 0, or -ENOTSUP;
+   or why it could not be tried: -ENOMEM, -EAGAIN. Tried with a thread that dies holding a lock; costs
+   some 10 microseconds. */
+int amp_lock_try_kernel(void);
 
 /* Called by a thread that has not seen the lock free; see amp_lock_enter and amp_lock_acquire. */
 int amp_lock_wait(struct amp_lock *lock, amp_time deadline, struct amp_what *what);

@@ -35,10 +35,13 @@ bind_life(pid_t parent, bool by_thread)
     pthread_t thread;
     int descriptor = by_thread ? (int) syscall(SYS_pidfd_open, parent, 0) : -1;
     if (descriptor >= 0 &&
-        pthread_create(&thread, NULL, follow_to_death, (void *) (intptr_t) descriptor) == 0)
+        pthread_create(&thread, NULL, follow_to_death, (void *) (intptr_t) descriptor) == 0) {
         pthread_detach(thread);
-    else
+    } else {
+        if (descriptor >= 0)
+            close(descriptor);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+    }
     if (getppid() != parent)
         _exit(LOST_STATUS); /* it died before we asked */
 }
