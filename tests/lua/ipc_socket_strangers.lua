@@ -13,10 +13,11 @@ local function escaped(bytes)
     return (bytes:gsub(".", function(c) return ("\\x%02x"):format(c:byte()) end))
 end
 
--- Connects, sends the bytes, and stays until the pipe is closed, or with `ends` does not.
+-- Connects, sends the bytes, and stays until the pipe is closed; or, with `ends`, until it has read the
+-- listener's hello: to close a connection with something unread is to break it.
 local function stranger(l, bytes, ends)
     local script = ('exec 3<>/dev/tcp/127.0.0.1/%d; printf "%s" >&3; %s'):format(l.address[2],
-        escaped(bytes), ends and "exec 3>&-" or "read line")
+        escaped(bytes), ends and "head -c 56 <&3 >/dev/null; exec 3>&-" or "read line")
     return assert(io.popen(("exec bash -c '%s'"):format(script), "w"))
 end
 
