@@ -155,23 +155,18 @@ __wrap_free(void *block)
     __real_free(block);
 }
 
-/* Those that have no function of the C library, and the sleeps. A wake-up cannot be refused. */
+/* Those that have no function of the C library, and the sleeps. A wake-up cannot be refused. Like the C
+   library's own it takes six arguments, however many the call has. */
 long __real_syscall(long, ...);
-long __wrap_syscall(long, ...);
+long __wrap_syscall(long, long, long, long, long, long, long);
 long
-__wrap_syscall(long number, ...)
+__wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-    long a[6];
-    va_list arguments;
-    va_start(arguments, number);
-    for (int i = 0; i < 6; i++)
-        a[i] = va_arg(arguments, long);
-    va_end(arguments);
-    bool sleeps = number == SYS_futex && a[1] == FUTEX_WAIT;
+    bool sleeps = number == SYS_futex && b == FUTEX_WAIT;
     if ((number == SYS_pidfd_open && refuse("pidfd_open", EMFILE)) ||
         (number == SYS_ppoll && refuse("ppoll", ENOMEM)) || (sleeps && refuse("futex", ENOMEM)))
         return -1;
-    return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return __real_syscall(number, a, b, c, d, e, f);
 }
 
 /*
