@@ -42,6 +42,9 @@ struct scenario {
     bool must_fail;          /* shows that the sweep finds what is broken */
 };
 
+/* Set by a test: called once, before the first point. */
+static void (*sweep_begin)(void);
+
 /* Set by a test: gives back, last at each point, what is its own; what is left then, or NULL. */
 static const char *(*sweep_clean)(void);
 
@@ -334,6 +337,8 @@ sweep_main(const struct scenario *scenarios, size_t n, amp_time budget, int argc
     tap_family(0);
     board = tap_shared(sizeof *board);
     diag(full ? "every instruction" : "seed %llu", (unsigned long long) seed);
+    if (sweep_begin)
+        sweep_begin();
     amp_time begin = amp_now();
     for (size_t i = 0; i < n; i++) {
         if (strstr(scenarios[i].promise, words) != NULL)

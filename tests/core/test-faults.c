@@ -1,8 +1,8 @@
 /*
  * Faults of the system: whatever the core asks of it may be refused.
  *
- * Every call of the core's that asks for memory, a mapping, a descriptor, a process or a thread goes
- * through a function of this file (the linker's --wrap), which can refuse it. Each operation runs
+ * Every call of the core's that asks for memory, a mapping, a descriptor, a process, a thread or a
+ * sleep goes through a function of this file (the linker's --wrap), which can refuse it. Each operation runs
  * with its first such call failing, then with its second, and so on until it makes fewer calls than
  * that; once as a passing fault, and once as one that lasts until the operation is over. Each time:
  *
@@ -23,6 +23,7 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 
 /*
  * The system.
@@ -152,6 +153,20 @@ __wrap_free(void *block)
 {
     owned.blocks -= block != NULL;
     __real_free(block);
+}
+
+/* Those that have no function of the C library, and the sleeps. A wake-up cannot be refused. Like the C
+   library's own it takes six arguments, however many the call has. */
+long __real_syscall(long, ...);
+long __wrap_syscall(long, long, long, long, long, long, long);
+long
+__wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    bool sleeps = number == SYS_futex && b == FUTEX_WAIT;
+    if ((number == SYS_pidfd_open && refuse("pidfd_open", EMFILE)) ||
+        (number == SYS_ppoll && refuse("ppoll", ENOMEM)) || (sleeps && refuse("futex", ENOMEM)))
+        return -1;
+    return __real_syscall(number, a, b, c, d, e, f);
 }
 
 /*
@@ -543,16 +558,63 @@ value(void)
     return with_cell(AMP_VALUE, NULL, use_value);
 }
 
+/* A child that runs the function, waited for: also when a first wait fails. */
 static int
-spawn(void)
+with_child(struct amp_cell *cell, void (*child_does)(struct amp_cell *),
+           int (*parent_does)(struct amp_cell *))
 {
     struct amp_child child;
     int result = amp_spawn("child", AMP_DIES_WITH_PARENT, NULL, NULL, &child);
     if (result == AMP_IN_CHILD) {
+        fault.is_on = false;
+        if (child_does)
+            child_does(cell);
         amp_member_leave(0);
         _exit(0);
     }
-    return result != 0 ? result : amp_child_wait(&child, amp_now() + TAP_PATIENCE);
+    if (result != 0)
+        return result;
+    if (parent_does)
+        result = parent_does(cell);
+    int waited = amp_child_wait(&child, amp_now() + TAP_PATIENCE);
+    if (waited != 0) {
+        fault.is_on = false;
+        tap_need(amp_child_wait(&child, amp_now() + TAP_PATIENCE) == 0);
+    }
+    return result != 0 ? result : waited;
+}
+
+static int
+spawn(void)
+{
+    return with_child(NULL, NULL, NULL);
+}
+
+static void
+give_permit(struct amp_cell *cell)
+{
+    struct amp_semaphore s = amp_semaphore_of(cell);
+    amp_semaphore_release(&s);
+}
+
+static int
+take_permit(struct amp_cell *cell)
+{
+    struct amp_semaphore s = amp_semaphore_of(cell);
+    struct amp_what what = {.kind = AMP_SEMAPHORE};
+    return amp_semaphore_acquire(&s, amp_now() + TAP_PATIENCE, &what);
+}
+
+static int
+hand_over(struct amp_cell *cell)
+{
+    return with_child(cell, give_permit, take_permit);
+}
+
+static int
+permit_of_a_child(void)
+{
+    return with_cell(AMP_SEMAPHORE, NULL, hand_over);
 }
 
 static int
@@ -743,6 +805,7 @@ static const struct operation {
     {"an array", array, false},
     {"a value", value, false},
     {"a child", spawn, false},
+    {"a permit that a child gives", permit_of_a_child, false},
     {"a watch", watch, false},
     {"a listener", listener, false},
     {"a listener with a key", listener_with_key, false},

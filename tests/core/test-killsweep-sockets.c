@@ -793,8 +793,9 @@ static const struct scenario scenarios[] = {
 };
 
 static void
-set_addresses(void)
+begin(void)
 {
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* the children of the dead are ours to wait for */
     tap_need(mkdtemp(folder) != NULL);
     by_path.length = sizeof by_path.path;
     by_path.path.sun_family = AF_UNIX;
@@ -811,8 +812,7 @@ main(int argc, char **argv)
     pattern_fill(large, LARGE, VICTIMS);
     pattern_fill(small[0], SMALL, VICTIMS);
     pattern_fill(small[1], SMALL, OTHERS);
-    prctl(PR_SET_CHILD_SUBREAPER, 1); /* the children of the dead are ours to wait for */
-    set_addresses();
+    sweep_begin = begin;
     sweep_clean = clean;
     int failed = sweep_main(scenarios, sizeof scenarios / sizeof *scenarios, BUDGET, argc, argv);
     rmdir(folder);
