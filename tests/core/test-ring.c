@@ -14,7 +14,7 @@ static struct {
     _Atomic int result[TAP_WORKERS_MAX];
     _Atomic int stop;
     _Atomic uint64_t put, got, sum_put, sum_got;
-    _Atomic uint8_t seen[1 << 20];
+    _Atomic uint8_t seen[1 << 22];
 } *board;
 
 static struct amp_cell *
@@ -729,8 +729,11 @@ test_death_of_reader(void)
 /*
  * Deaths at random. Producers put numbers of their own in a row, consumers note each number they
  * got. A producer that is killed has put all up to some number; one that a killed consumer had
- * just taken is lost with it.
+ * just taken is lost with it. Producers rest now and then, so that their numbers are enough; and where
+ * the queue is long, for consumers that get no processor must not let it fill all memory.
  */
+
+#define NUMBER_BITS 20 /* of one producer's numbers */
 
 static int
 produce_for_ever(void *argument)
@@ -739,9 +742,14 @@ produce_for_ever(void *argument)
     tap_without_slices();
     struct amp_cell *q = shared();
     for (uint64_t i = (uint64_t) atomic_load(&board->started[index]);; i++) {
-        if (atomic_load(&board->stop))
+        bool rests = i % 64 == 0;
+        while (!atomic_load(&board->stop) && (rests || amp_ring_size(q) > 1000)) {
+            tap_nap();
+            rests = false;
+        }
+        if (atomic_load(&board->stop) || i >> NUMBER_BITS != 0)
             return 0;
-        uint64_t number = (uint64_t) index << 17 | (i & 0x1ffff);
+        uint64_t number = (uint64_t) index << NUMBER_BITS | i;
         size_t length = i % 5 == 0 ? 6000 : 40;
         if (queue_put(q, number, length, AMP_FOREVER) != 0)
             return 1;
@@ -803,8 +811,8 @@ test_deaths_at_random(uint32_t limit)
     int lost = 0, doubled = 0;
     for (int i = 0; i < N; i++) {
         int n = atomic_load(&board->started[i]);
-        for (int k = 0; k < n && k < 1 << 17; k++) {
-            int seen = board->seen[i << 17 | k];
+        for (int k = 0; k < n; k++) {
+            int seen = board->seen[i << NUMBER_BITS | k];
             lost += seen == 0;
             doubled += seen > 1;
         }
