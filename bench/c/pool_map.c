@@ -86,7 +86,7 @@ main(int argc, char **argv)
     long each = count_argument(argc, argv, 2, 0);
     task_seconds = argc > 3 ? strtod(argv[3], NULL) : 0;
     if (each == 0)
-        each = n / (4 * WORKERS) + 1;
+        each = (n + 4 * WORKERS - 1) / (4 * WORKERS);
     if (each > (long) CHUNK_MAX)
         each = (long) CHUNK_MAX;
     int64_t *list = calloc((size_t) n, sizeof *list), *squares = calloc((size_t) n, sizeof *list);
