@@ -11,7 +11,7 @@ series differ in colour, in dashes and in the shape of their points.
 ]]
 
 local WIDTH, HEIGHT = 720, 440
-local LEFT, RIGHT, TOP, BOTTOM = 90, 20, 72, 58 -- margins
+local LEFT, RIGHT, TOP, BOTTOM = 90, 36, 72, 58 -- margins
 
 local GREY = "#7d858e"
 local styles = {
