@@ -87,17 +87,17 @@ local function series(name, xs, measure)
 end
 
 --[[
-Processes at one object. All of them do the same number of operations together, however many they
-are.
+Processes at one object. All of them together do so many operations, however many they are; but each
+does at least some, or else it would be measured how they begin one after the other.
 ]]
 
 local OPERATIONS = 100000
 
--- Runs f(each) in so many processes, which begin together, and meanwhile g(each) here. Seconds from
--- when the first began until the last was done, for each of the operations: that the processes start
--- and end is not counted.
-local function together(workers, f, g)
-    local each = math.max(OPERATIONS // workers, 1)
+-- Runs f(each) in so many processes, which begin together, and meanwhile g(each) here, where each is
+-- at least `least`. Seconds from when the first began until the last was done, for each of the
+-- operations: that the processes start and end is not counted.
+local function together(workers, least, f, g)
+    local each = math.max(OPERATIONS // workers, least)
     local start = sync.Barrier(workers + 1)
     local began, done = ipc.Array("d", workers), ipc.Array("d", workers)
     local processes = {}
@@ -123,7 +123,7 @@ end
 
 local function at_one_lock(workers)
     local lock = sync.Lock()
-    return together(workers, function(each)
+    return together(workers, 1000, function(each)
         for _ = 1, each do
             lock:acquire()
             lock:release()
@@ -133,7 +133,7 @@ end
 
 local function at_one_queue(workers)
     local queue = ipc.Queue()
-    return together(workers, function(each)
+    return together(workers, 1000, function(each)
         for i = 1, each do
             queue:put(i)
         end
@@ -148,7 +148,7 @@ end
 -- the other.
 local function at_one_event(workers)
     local go, awake = {[0] = sync.Event(), sync.Event()}, sync.Semaphore(0)
-    return together(workers, function(each)
+    return together(workers, 100, function(each)
         for i = 1, each do
             go[i % 2]:wait()
             awake:release()
