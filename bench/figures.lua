@@ -116,32 +116,31 @@ The bars: what luamp promises of a figure, each a line under the table that says
 - `python`: how many times as much it costs Python, at least; `floor`: how many times as much as the
   floor it costs, at most.
 - `at_most`, `at_least`: a number in the figure's unit.
-- `over`: {name, number}: no more than so much over luamp's number for another figure.
-- `share`: {name, subject, number}: so much of another figure's number, at least.
+- `over`: {number, name}: no more than so much over luamp's number for another figure.
+- `share`: {number, name, subject}: so much of what another figure is for a subject, at least.
 ]]
 
 local bars = {
-    {"start", floor = 1.1},
-    {"process", python = 6, floor = 1.7},
-    {"process_1g", python = 5},
-    {"worker_memory", python = 5},
-    {"lock", python = 1, over = {"c_calls", 30}},
-    {"lock_2", python = 2},
-    {"value_add", python = 15, at_most = 60},
-    {"event_pingpong", python = 8, floor = 1.5},
-    {"queue_integers", python = 25, at_least = 4e6,
-        share = {"queue_integers", "floor", 0.35}},
-    {"queue_batch", at_least = 12e6},
-    {"queue_tables", python = 10},
-    {"queue_1m", python = 3, share = {"memcpy_1m", "floor", 0.4}},
-    {"queue_pingpong", python = 20, floor = 3},
-    {"pipe_pingpong", python = 2, floor = 1.3},
-    {"pool_map", python = 2.5, at_least = 12e6},
-    {"pool_map_1", python = 12},
-    {"pool_apply", python = 15},
-    {"pool_start_stop", python = 8},
-    {"pool_busy", at_least = 0.97},
-    {"codec", python = 2},
+    start = {floor = 1.1},
+    process = {python = 6, floor = 1.7},
+    process_1g = {python = 5},
+    worker_memory = {python = 5},
+    lock = {python = 1, over = {30, "c_calls"}},
+    lock_2 = {python = 2},
+    value_add = {python = 15, at_most = 60},
+    event_pingpong = {python = 8, floor = 1.5},
+    queue_integers = {python = 25, at_least = 4e6, share = {0.35, "queue_integers", "floor"}},
+    queue_batch = {at_least = 12e6},
+    queue_tables = {python = 10},
+    queue_1m = {python = 3, share = {0.4, "memcpy_1m", "floor"}},
+    queue_pingpong = {python = 20, floor = 3},
+    pipe_pingpong = {python = 2, floor = 1.3},
+    pool_map = {python = 2.5, at_least = 12e6},
+    pool_map_1 = {python = 12},
+    pool_apply = {python = 15},
+    pool_start_stop = {python = 8},
+    pool_busy = {at_least = 0.97},
+    codec = {python = 2},
 }
 
 return {figures = figures, bars = bars, more_is_better = more_is_better}

@@ -254,97 +254,76 @@ local function print_results(chosen, results)
 end
 
 --[[
-The bars. Each returns the bar and what was measured against it, in words, and whether it holds; or
-the bar alone where something was not measured.
+The bars. A kind of bar says in `words` what its number means, and with `least` that what is measured
+must not be less, otherwise not more. `measure` returns what the number is compared with, from the
+results of the bar's figure, its unit, all results, and what else the bar says; nil where something
+was not measured. With `ratio`, both are ratios, otherwise numbers in the figure's unit.
 ]]
-
-local function show(x, unit)
-    return show_number(x, unit) .. (unit == "/s" and "/s" or " " .. unit)
-end
-
-local check = {}
-
-local function check_ratio(words, ratio, holds)
-    if ratio == nil then
-        return words
-    end
-    return words, show_ratio(ratio), holds(ratio)
-end
-
-function check.python(bar, unit, of)
-    return check_ratio(("Python/luamp at least %g"):format(bar),
-        cost_ratio(of.python, of.luamp, unit), function(ratio) return ratio >= bar end)
-end
-
-function check.floor(bar, unit, of)
-    return check_ratio(("luamp/floor at most %g"):format(bar),
-        cost_ratio(of.luamp, of.floor, unit), function(ratio) return ratio <= bar end)
-end
 
 local function median_of(results, name, subject)
     local numbers = (results[name] or {})[subject]
     return type(numbers) == "table" and median(numbers) or nil
 end
 
-function check.at_most(bar, unit, of)
-    local words = "at most " .. show(bar, unit)
-    if type(of.luamp) ~= "table" then
-        return words
-    end
-    return words, show(median(of.luamp), unit), median(of.luamp) <= bar
+local function luamps_median(of)
+    return type(of.luamp) == "table" and median(of.luamp) or nil
 end
 
-function check.at_least(bar, unit, of)
-    local words = "at least " .. show(bar, unit)
-    if type(of.luamp) ~= "table" then
-        return words
-    end
-    return words, show(median(of.luamp), unit), median(of.luamp) >= bar
-end
+local kinds_of_bars = {
+    {
+        name = "python", words = "Python/luamp at least %s", least = true, ratio = true,
+        measure = function(of, unit) return cost_ratio(of.python, of.luamp, unit) end,
+    },
+    {
+        name = "floor", words = "luamp/floor at most %s", ratio = true,
+        measure = function(of, unit) return cost_ratio(of.luamp, of.floor, unit) end,
+    },
+    {name = "at_most", words = "at most %s", measure = luamps_median},
+    {name = "at_least", words = "at least %s", least = true, measure = luamps_median},
+    {
+        name = "over", words = "at most %s over %s",
+        measure = function(of, _, results, other)
+            local base, ours = median_of(results, other, "luamp"), luamps_median(of)
+            return base and ours and ours - base
+        end,
+    },
+    {
+        name = "share", words = "at least %s of %s, the %s", least = true, ratio = true,
+        measure = function(of, _, results, other, subject)
+            local base, ours = median_of(results, other, subject), luamps_median(of)
+            return base and ours and ours / base
+        end,
+    },
+}
 
-function check.over(bar, unit, of, results)
-    local name, most = table.unpack(bar)
-    local base = median_of(results, name, "luamp")
-    local words = ("at most %s over %s"):format(show(most, unit), name)
-    if base == nil or type(of.luamp) ~= "table" then
-        return words
-    end
-    local over = median(of.luamp) - base
-    return words, show(over, unit), over <= most
-end
-
-function check.share(bar, _, of, results)
-    local name, subject, least = table.unpack(bar)
-    local base = median_of(results, name, subject)
-    local words = ("at least %g of the %s of %s"):format(least, subject, name)
-    if base == nil or type(of.luamp) ~= "table" then
-        return words
-    end
-    local share = median(of.luamp) / base
-    return words, show_ratio(share), share >= least
-end
-
-local kinds_of_bars = {"python", "floor", "at_most", "at_least", "over", "share"}
-
--- The lines of all bars of a figure.
-local function add_bars(lines, figure, bars_of_it, results)
-    for _, kind in ipairs(kinds_of_bars) do
-        if bars_of_it[kind] ~= nil then
-            local words, measured, holds = check[kind](bars_of_it[kind], figure.unit,
-                results[figure.name], results)
-            table.insert(lines, ("- %s: %s: %s%s"):format(
-                measured == nil and "not measured" or holds and "holds" or "does not hold",
-                figure.name, words, measured and "; here " .. measured or ""))
+-- The line of one bar, which is a number, or a list of a number and what else the kind wants to know.
+local function show_bar(figure, kind, bar, results)
+    local function show(x)
+        if kind.ratio then
+            return ("%.3g"):format(x)
         end
+        return show_number(x, figure.unit) .. (figure.unit == "/s" and "" or " ") .. figure.unit
     end
+    local list = type(bar) == "table" and bar or {bar}
+    local number = list[1]
+    local measured = kind.measure(results[figure.name], figure.unit, results,
+        table.unpack(list, 2))
+    local words = kind.words:format(show(number), table.unpack(list, 2))
+    if measured == nil then
+        return ("- not measured: %s: %s"):format(figure.name, words)
+    end
+    local holds = measured == number or (measured > number) == (kind.least or false)
+    return ("- %s: %s: %s; here %s"):format(holds and "holds" or "does not hold", figure.name, words,
+        show(measured))
 end
 
 local function print_bars(chosen, results)
     local lines = {}
     for _, figure in ipairs(chosen) do
-        for _, bars_of_it in ipairs(bars) do
-            if bars_of_it[1] == figure.name then
-                add_bars(lines, figure, bars_of_it, results)
+        for _, kind in ipairs(kinds_of_bars) do
+            local bar = (bars[figure.name] or {})[kind.name]
+            if bar ~= nil then
+                table.insert(lines, show_bar(figure, kind, bar, results))
             end
         end
     end
