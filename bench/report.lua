@@ -1,9 +1,10 @@
 --[[
-report.lua: measures the figures and prints the table. Started by `run`, which sets in the
-environment where the programs are (LUAMP, LUA, PYTHON, CC, BENCH_FLOORS) and whether somebody
-looks on (BENCH_PROGRESS).
+report.lua: measures the figures of figures.lua and prints the table. Started by `run`, which sets
+in the environment where the programs are (LUAMP, LUA, PYTHON, PERL, CC, BENCH_FLOORS) and whether
+somebody looks on (BENCH_PROGRESS).
 
-Each measurement is a process of its own that prints one number. The programs of a figure are
+Each measurement is a process of its own that prints one number, or a word that says why there is
+none. The programs of a figure are
 measured in turn, and all figures once before any is measured again: what else the machine does
 then hits all alike, and for a part of a figure's rounds only. What is reported is the median.
 
@@ -12,62 +13,17 @@ Plain Lua on purpose: what measures must not depend on what is measured.
 
 local here = arg[0]:match "^(.*)/[^/]*$" or "."
 
+local known = dofile(here .. "/figures.lua")
+local figures, bars, more_is_better = known.figures, known.bars, known.more_is_better
+
 local luamp, lua, python = os.getenv "LUAMP", os.getenv "LUA" or "", os.getenv "PYTHON" or ""
+local perl = os.getenv "PERL" or ""
 local compiler, floors = os.getenv "CC" or "cc", os.getenv "BENCH_FLOORS" or ""
 
 local LIMIT = 120 -- seconds; what takes longer hangs
 local ROUNDS, QUICK_ROUNDS, QUICK_PART = 5, 3, 10
 
-local subjects = {"luamp", "floor", "python"}
-
---[[
-The figures. `unit` is what all programs of the figure print; of "/s" more is better, else less.
-`repeats` is the count that luamp's, the floor's and Python's program gets: a measurement should
-take some tenths of a second. `arguments` follow the count. A figure's programs have its name, or
-the one that `program` says; `floor` and `floor_arguments` are for a floor that differs. Where
-`floor` or `python` is false, the figure has none. With `one_processor` all its programs are held
-to one processor, where the system has `taskset`.
-]]
-local figures = {
-    {"start", "interpreter: start and end", "µs", {100, 100, 30}, commands = true},
-    {"process", "process: start and join", "µs", {400, 1000, 200}},
-    {"process_1", "the same on one processor", "µs", {400, 1000, 200},
-        program = "process", one_processor = true},
-    {"thread", "thread: start and join", "µs", {4000, 4000, 4000}},
-    {"thread_1", "the same on one processor", "µs", {4000, 4000, 4000},
-        program = "thread", one_processor = true},
-    {"lua_calls", "two calls of an empty Lua method", "ns", {5000000},
-        floor = false, python = false},
-    {"c_calls", "two calls of an empty C method", "ns", {5000000},
-        floor = false, python = false},
-    {"lock", "lock: acquire and release", "ns", {3000000, 10000000, 2000000}},
-    {"rlock", "recursive lock: acquire and release", "ns", {3000000, 10000000, 2000000}},
-    {"semaphore", "semaphore: acquire and release", "ns", {3000000, 10000000, 2000000}},
-    {"value_read", "value: read", "ns", {5000000, 100000000, 500000}},
-    {"value_write", "value: write", "ns", {5000000, 100000000, 500000}},
-    {"value_add", "value: add", "ns", {5000000, 20000000, 300000}},
-    {"event_pingpong", "event: there and back", "µs", {30000, 30000, 3000}},
-    {"queue_integers", "queue: small integers", "/s", {500000, 2000000, 60000},
-        floor = "queue", floor_arguments = "8"},
-    {"queue_tables", "queue: small tables", "/s", {200000, 2000000, 50000},
-        floor = "queue", floor_arguments = "24"},
-    {"queue_1k", "queue: strings of 1 KiB", "/s", {200000, 500000, 50000},
-        program = "queue_strings", arguments = "1024", floor = "queue"},
-    {"queue_1m", "queue: strings of 1 MiB", "/s", {300, 1000, 200},
-        program = "queue_strings", arguments = "1048576", floor = "queue"},
-    {"queue_pingpong", "queue: there and back", "µs", {30000, 30000, 5000}},
-    {"pipe_pingpong", "pipe: there and back", "µs", {30000, 30000, 10000}},
-    {"pool_map", "pool of 2: map, chunks by default", "/s", {300000, 5000000, 300000}},
-    {"pool_map_1", "pool of 2: map, chunks of 1", "/s", {50000, 500000, 20000},
-        program = "pool_map", arguments = "1"},
-    {"pool_apply", "pool of 2: apply", "µs", {10000, 30000, 3000}, floor = "queue_pingpong"},
-    {"pool_start_stop", "pool of 4: start and stop", "µs", {50, 200, 10}},
-    {"codec", "1,000 small tables: encode and decode", "µs", {300, 1000, 100}},
-}
-
-for _, figure in ipairs(figures) do
-    figure.name, figure.title, figure.unit, figure.repeats = table.unpack(figure)
-end
+local subjects = {"luamp", "floor", "python", "mce"}
 
 local function fail(...)
     io.stderr:write("bench: ", string.format(...), "\n")
@@ -103,8 +59,11 @@ end
 What is measured, as shell commands; nil where there is nothing to run.
 ]]
 
-local function lua_command(program, ...)
-    return table.concat({quote(luamp), quote(here .. "/lua/" .. program .. ".lua"), ...}, " ")
+-- PROGRAM FOLDER/NAME.EXTENSION ARGUMENT...
+local function script_command(program, folder, name, extension, ...)
+    local path = ("%s/%s/%s.%s"):format(here, folder, name, extension)
+    return program ~= "" and file_exists(path) and
+        table.concat({quote(program), quote(path), ...}, " ") or nil
 end
 
 local function floor_command(program, ...)
@@ -126,27 +85,35 @@ function command_of.luamp(figure, count)
     elseif figure.name == "c_calls" and not file_exists(floors .. "/in_lua.so") then
         return nil
     end
-    return lua_command(figure.program or figure.name, count, figure.arguments)
+    return script_command(luamp, "lua", figure.program or figure.name, "lua", count,
+        figure.arguments)
 end
 
 function command_of.floor(figure, count)
     if figure.commands then
         return start_command(lua, count, "-e ''")
+    elseif figure.floor == false then
+        return nil
     elseif figure.name == "codec" then
-        return file_exists(floors .. "/in_lua.so") and lua_command("table_copy", count) or nil
+        return file_exists(floors .. "/in_lua.so") and
+            script_command(luamp, "lua", "table_copy", "lua", count) or nil
     end
     return floor_command(figure.floor or figure.program or figure.name, count,
         figure.floor_arguments or figure.arguments)
 end
 
 function command_of.python(figure, count)
-    if python == "" then
-        return nil
-    elseif figure.commands then
-        return start_command(python, count, "-c pass")
+    if figure.commands then
+        return python ~= "" and start_command(python, count, "-c pass") or nil
     end
-    local script = ("%s/python/%s.py"):format(here, figure.program or figure.name)
-    return table.concat({quote(python), quote(script), count, figure.arguments}, " ")
+    return script_command(python, "python", figure.program or figure.name, "py", count,
+        figure.arguments)
+end
+
+function command_of.mce(figure, count)
+    return not figure.commands and figure.repeats[4] and
+        script_command(perl, "perl", figure.program or figure.name, "pl", count,
+            figure.arguments) or nil
 end
 
 --[[
@@ -169,11 +136,11 @@ local function median(numbers)
     return (sorted[middle] + sorted[middle + 1]) / 2
 end
 
--- Puts a number into results[figure][subject], or the word "failed" in place of the list: what
--- failed once is not measured again.
+-- Puts a number into results[subject], or a word in place of the list: "failed", or what the program
+-- says instead. What gave a word once is not measured again.
 local function measure_once(figure, i, part, results)
     local subject = subjects[i]
-    if figure[subject] == false or results[subject] == "failed" then
+    if figure.repeats[i] == nil or type(results[subject]) == "string" then
         return
     end
     local count = math.max(figure.repeats[i] // part, 5)
@@ -186,6 +153,8 @@ local function measure_once(figure, i, part, results)
     if number then
         results[subject] = results[subject] or {}
         table.insert(results[subject], number)
+    elseif succeeded and line then
+        results[subject] = line
     else
         results[subject] = "failed"
         progress ""
@@ -193,14 +162,17 @@ local function measure_once(figure, i, part, results)
     end
 end
 
+-- Each figure's results: lists of numbers, or a word, by subject.
 local function measure(chosen, rounds, part)
     local results = {}
     for round = 1, rounds do
         for _, figure in ipairs(chosen) do
-            results[figure] = results[figure] or {}
-            progress(("round %d of %d: %s"):format(round, rounds, figure.name))
-            for i in ipairs(subjects) do
-                measure_once(figure, i, part, results[figure])
+            results[figure.name] = results[figure.name] or {}
+            if round == 1 or part == 1 or not figure.slow then
+                progress(("round %d of %d: %s"):format(round, rounds, figure.name))
+                for i in ipairs(subjects) do
+                    measure_once(figure, i, part, results[figure.name])
+                end
             end
         end
     end
@@ -220,7 +192,7 @@ local function show_number(x, unit)
             return ("%.0f k"):format(x / 1e3)
         end
     end
-    return (x < 10 and "%.2f" or x < 100 and "%.1f" or "%.0f"):format(x)
+    return (x < 1 and "%.3f" or x < 10 and "%.2f" or x < 100 and "%.1f" or "%.0f"):format(x)
 end
 
 local function show_spread(numbers, unit)
@@ -238,7 +210,7 @@ local function cost_ratio(a, b, unit)
         return nil
     end
     local ratio = median(a) / median(b)
-    return unit == "/s" and 1 / ratio or ratio
+    return more_is_better[unit] and 1 / ratio or ratio
 end
 
 local function show_ratio(ratio)
@@ -268,71 +240,91 @@ local function print_table(rows)
 end
 
 local function print_results(chosen, results)
-    local rows = {{"figure", "what", "unit", "luamp", "floor", "Python", "luamp/floor",
-        "Python/luamp"}}
+    local rows = {{"figure", "what", "unit", "luamp", "floor", "Python", "MCE", "luamp/floor",
+        "Python/luamp", "MCE/luamp"}}
     for _, figure in ipairs(chosen) do
-        local of, unit = results[figure], figure.unit
+        local of, unit = results[figure.name], figure.unit
         table.insert(rows, {figure.name, figure.title, unit, show_spread(of.luamp, unit),
-            show_spread(of.floor, unit), show_spread(of.python, unit),
+            show_spread(of.floor, unit), show_spread(of.python, unit), show_spread(of.mce, unit),
             show_ratio(cost_ratio(of.luamp, of.floor, unit)),
-            show_ratio(cost_ratio(of.python, of.luamp, unit))})
+            show_ratio(cost_ratio(of.python, of.luamp, unit)),
+            show_ratio(cost_ratio(of.mce, of.luamp, unit))})
     end
     print_table(rows)
 end
 
 --[[
-What luamp promises. `of` lists the medians that the promise is about, as figure and subject; they
-are passed to `check`, which returns what was measured, in words, and whether the promise holds. A
-promise that names the machine's own pace is scaled to this one.
+The bars. A kind of bar says in `words` what its number means, and with `least` that what is measured
+must not be less, otherwise not more. `measure` returns what the number is compared with, from the
+results of the bar's figure, its unit, all results, and what else the bar says; nil where something
+was not measured. With `ratio`, both are ratios, otherwise numbers in the figure's unit.
 ]]
 
-local promises = {
+local function median_of(results, name, subject)
+    local numbers = (results[name] or {})[subject]
+    return type(numbers) == "table" and median(numbers) or nil
+end
+
+local function luamps_median(of)
+    return type(of.luamp) == "table" and median(of.luamp) or nil
+end
+
+local kinds_of_bars = {
     {
-        text = "a lock's pair takes no more than 60 ns where a pair of plain Lua calls takes 28",
-        of = {{"lock", "luamp"}, {"lua_calls", "luamp"}},
-        check = function(lock, calls)
-            local bar = 60 / 28 * calls
-            return ("%.1f ns where it takes %.1f: at most %.1f"):format(lock, calls, bar),
-                lock <= bar
+        name = "python", words = "Python/luamp at least %s", least = true, ratio = true,
+        measure = function(of, unit) return cost_ratio(of.python, of.luamp, unit) end,
+    },
+    {
+        name = "floor", words = "luamp/floor at most %s", ratio = true,
+        measure = function(of, unit) return cost_ratio(of.luamp, of.floor, unit) end,
+    },
+    {name = "at_most", words = "at most %s", measure = luamps_median},
+    {name = "at_least", words = "at least %s", least = true, measure = luamps_median},
+    {
+        name = "over", words = "at most %s over %s",
+        measure = function(of, _, results, other)
+            local base, ours = median_of(results, other, "luamp"), luamps_median(of)
+            return base and ours and ours - base
         end,
     },
     {
-        text = "a queue passes over 1.5 M small integers a second where Python's passes 0.18 M",
-        of = {{"queue_integers", "luamp"}, {"queue_integers", "python"}},
-        check = function(ours, pythons)
-            local bar = 1.5 / 0.18 * pythons
-            return ("%.2f M where it passes %.3f M: more than %.2f M"):format(ours / 1e6,
-                pythons / 1e6, bar / 1e6), ours > bar
-        end,
-    },
-    {
-        text = "luamp starts in no more than Lua's own time and a tenth",
-        of = {{"start", "luamp"}, {"start", "floor"}},
-        check = function(ours, luas)
-            return ("%.0f µs where Lua takes %.0f: at most %.0f"):format(ours, luas, luas * 1.1),
-                ours <= luas * 1.1
+        name = "share", words = "at least %s of %s, the %s", least = true, ratio = true,
+        measure = function(of, _, results, other, subject)
+            local base, ours = median_of(results, other, subject), luamps_median(of)
+            return base and ours and ours / base
         end,
     },
 }
 
-local function print_promises(chosen, results)
-    local by_name = {}
-    for _, figure in ipairs(chosen) do
-        by_name[figure.name] = results[figure]
-    end
-    local lines = {}
-    for _, promise in ipairs(promises) do
-        local medians = {}
-        for _, wanted in ipairs(promise.of) do
-            local numbers = (by_name[wanted[1]] or {})[wanted[2]]
-            if type(numbers) == "table" then
-                table.insert(medians, median(numbers))
-            end
+-- The line of one bar, which is a number, or a list of a number and what else the kind wants to know.
+local function show_bar(figure, kind, bar, results)
+    local function show(x)
+        if kind.ratio then
+            return ("%.3g"):format(x)
         end
-        if #medians == #promise.of then
-            local measured, holds = promise.check(table.unpack(medians))
-            table.insert(lines, ("- %s: %s. Here %s."):format(holds and "holds" or "DOES NOT HOLD",
-                promise.text, measured))
+        return show_number(x, figure.unit) .. (figure.unit == "/s" and "" or " ") .. figure.unit
+    end
+    local list = type(bar) == "table" and bar or {bar}
+    local number = list[1]
+    local measured = kind.measure(results[figure.name], figure.unit, results,
+        table.unpack(list, 2))
+    local words = kind.words:format(show(number), table.unpack(list, 2))
+    if measured == nil then
+        return ("- not measured: %s: %s"):format(figure.name, words)
+    end
+    local holds = measured == number or (measured > number) == (kind.least or false)
+    return ("- %s: %s: %s; here %s"):format(holds and "holds" or "does not hold", figure.name, words,
+        show(measured))
+end
+
+local function print_bars(chosen, results)
+    local lines = {}
+    for _, figure in ipairs(chosen) do
+        for _, kind in ipairs(kinds_of_bars) do
+            local bar = (bars[figure.name] or {})[kind.name]
+            if bar ~= nil then
+                table.insert(lines, show_bar(figure, kind, bar, results))
+            end
         end
     end
     if #lines > 0 then
@@ -367,8 +359,9 @@ local function print_machine(rounds, load_before)
     local model = output "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null"
     print(("%s cores, %s, %s."):format(output "getconf _NPROCESSORS_ONLN",
         model or output "uname -m", output "uname -sr"))
-    print(("%s. Stock Lua: %s. Python: %s. Compiler: %s."):format(version(quote(luamp), "-v"),
-        version(lua, "-v"), version(python, "--version"), version(compiler, "--version")))
+    print(("%s. Stock Lua: %s. Python: %s. MCE: %s. Compiler: %s."):format(
+        version(quote(luamp), "-v"), version(lua, "-v"), version(python, "--version"),
+        version(perl, "-MMCE -e 'print MCE->VERSION'"), version(compiler, "--version")))
     print(("Medians of %d interleaved rounds (least–most). Load average before: %s, after: %s.")
         :format(rounds, load_before, load_average()))
 end
@@ -380,22 +373,30 @@ The command line.
 local function print_help()
     print [[
 usage: bench/run [OPTION...] [FIGURE...]
+       bench/run --scale [--quick] [FOLDER]
   --rounds N   measure each figure N times (5)
   --quick      3 rounds of a tenth of the repeats: to see that it works
+  --scale      how costs grow, as plots in a folder; a new one where none is named
   --help       this text
-figures, all of them by default:]]
+figures, all of them by default; a name may end in * (quote it):]]
     for _, figure in ipairs(figures) do
-        print(("  %-16s %s"):format(figure.name, figure.title))
+        print(("  %-18s %s"):format(figure.name, figure.title))
     end
 end
 
-local function find_figure(name)
+-- Adds to `chosen` the figure of a name, or all whose names begin as one with a * at its end.
+local function choose(chosen, name)
+    local beginning, found = name:match "^(.*)%*$", false
     for _, figure in ipairs(figures) do
-        if figure.name == name then
-            return figure
+        if figure.name == name or
+            beginning and figure.name:sub(1, #beginning) == beginning then
+            table.insert(chosen, figure)
+            found = true
         end
     end
-    fail("there is no figure '%s': see --help", name)
+    if not found then
+        fail("there is no figure '%s': see --help", name)
+    end
 end
 
 local function main(arguments)
@@ -417,7 +418,7 @@ local function main(arguments)
         elseif argument:match "^%-" then
             fail("there is no option '%s': see --help", argument)
         else
-            table.insert(chosen, find_figure(argument))
+            choose(chosen, argument)
         end
         i = i + 1
     end
@@ -428,10 +429,12 @@ local function main(arguments)
     print_machine(rounds, load_before)
     print()
     print_results(chosen, results)
-    print_promises(chosen, results)
+    print_bars(chosen, results)
     for _, of in pairs(results) do
-        if of.luamp == "failed" or of.floor == "failed" or of.python == "failed" then
-            os.exit(1)
+        for _, subject in ipairs(subjects) do
+            if of[subject] == "failed" then
+                os.exit(1)
+            end
         end
     end
 end

@@ -86,6 +86,16 @@ make_robust_mutex(pthread_mutex_t *mutex, int type)
         fail("pthread_mutex_init");
 }
 
+static inline void
+make_barrier(pthread_barrier_t *barrier, long parties)
+{
+    pthread_barrierattr_t attributes;
+    pthread_barrierattr_init(&attributes);
+    pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    if (pthread_barrier_init(barrier, &attributes, (unsigned) parties) != 0)
+        fail("pthread_barrier_init");
+}
+
 static inline pid_t
 fork_or_fail(void)
 {

@@ -1,7 +1,9 @@
 /*
- * The squares of N numbers by two workers: pool_map N [CHUNK] prints how many are made in a second.
- * A ring has the tasks, each a chunk of numbers, and another one the results. Without CHUNK, there
- * are four chunks a worker, as luamp and Python have by default.
+ * The squares of N numbers by two workers: pool_map N [CHUNK [SECONDS]] prints how many are made in a
+ * second. A ring has the tasks, each a chunk of numbers, and another one the results. Without CHUNK,
+ * or with 0, there are four chunks a worker, as luamp and Python have by default. With SECONDS, each
+ * number takes a worker so long, and what is printed is the share that the perfect time is of the
+ * time that it took.
  */
 #include "ring.h"
 
@@ -14,11 +16,23 @@ struct chunk {
 };
 
 static struct chunk chunk;
+static double task_seconds;
 
 static uint32_t
 chunk_size(long n)
 {
     return (uint32_t) ((size_t) (n + 1) * sizeof(int64_t));
+}
+
+static int64_t
+square(int64_t x)
+{
+    if (task_seconds > 0) {
+        double till = seconds_now() + task_seconds;
+        while (seconds_now() < till)
+            continue;
+    }
+    return x * x;
 }
 
 static void
@@ -30,7 +44,7 @@ work(struct ring *tasks, struct ring *results)
             _exit(0);
         long n = (long) (size / sizeof(int64_t)) - 1;
         for (long i = 0; i < n; i++)
-            chunk.numbers[i] *= chunk.numbers[i];
+            chunk.numbers[i] = square(chunk.numbers[i]);
         ring_put(results, &chunk, size);
     }
 }
@@ -69,7 +83,10 @@ int
 main(int argc, char **argv)
 {
     long n = count_argument(argc, argv, 1, 10000);
-    long each = count_argument(argc, argv, 2, n / (4 * WORKERS) + 1);
+    long each = count_argument(argc, argv, 2, 0);
+    task_seconds = argc > 3 ? strtod(argv[3], NULL) : 0;
+    if (each == 0)
+        each = (n + 4 * WORKERS - 1) / (4 * WORKERS);
     if (each > (long) CHUNK_MAX)
         each = (long) CHUNK_MAX;
     int64_t *list = calloc((size_t) n, sizeof *list), *squares = calloc((size_t) n, sizeof *list);
@@ -84,10 +101,13 @@ main(int argc, char **argv)
         if (workers[i] == 0)
             work(tasks, results);
     }
-    map(tasks, results, list, squares, n < 100 ? n : 100, 1); /* the workers are there */
+    map(tasks, results, list, squares, n < 4 ? n : 4, 1); /* the workers are there */
     double from = seconds_now();
     map(tasks, results, list, squares, n, each);
-    print_per_second(from, n);
+    if (task_seconds > 0)
+        printf("%.4f\n", (double) n * task_seconds / WORKERS / (seconds_now() - from));
+    else
+        print_per_second(from, n);
     chunk.first = -1;
     for (int i = 0; i < WORKERS; i++)
         ring_put(tasks, &chunk, chunk_size(0));

@@ -1,7 +1,7 @@
 /*
- * Messages of a size through the ring, from one process to another: queue N BYTES prints how many
- * arrive in a second. What is larger than a ring takes at once is sent in pieces, and put together
- * again.
+ * Messages of a size through the ring, from one process to another: queue N BYTES [ITEMS] prints
+ * how many arrive in a second. What is larger than a ring takes at once is sent in pieces, and put
+ * together again. With ITEMS, a message is so many things, and it is those that are counted.
  */
 #include "ring.h"
 
@@ -24,7 +24,8 @@ get(struct ring *ring, unsigned char *message, uint32_t size)
 int
 main(int argc, char **argv)
 {
-    long n = count_argument(argc, argv, 1, 100000);
+    long items = count_argument(argc, argv, 3, 1);
+    long n = count_argument(argc, argv, 1, 100000) / items;
     uint32_t size = (uint32_t) count_argument(argc, argv, 2, 8);
     unsigned char *message = malloc(size);
     if (message == NULL)
@@ -41,7 +42,7 @@ main(int argc, char **argv)
     double from = seconds_now();
     for (long i = 0; i < n; i++)
         get(ring, message, size);
-    print_per_second(from, n);
+    print_per_second(from, n * items);
     join_child(pid);
     return 0;
 }

@@ -1,0 +1,27 @@
+-- A small integer over a socket of this machine and back: microseconds a round trip.
+
+local n = tonumber(arg[1])
+local listener = assert(ipc.Listener("@luamp-bench-" .. process.getpid()))
+
+local function answer()
+    local theirs = assert(ipc.Client(listener.address))
+    for _ = 0, n do
+        theirs:send(theirs:recv())
+    end
+end
+
+local p = process.spawn(answer)
+local mine = assert(listener:accept())
+
+local function round_trip(i)
+    mine:send(i)
+    assert(mine:recv() == i)
+end
+
+round_trip(0) -- the child is there
+local from = process.monotonic()
+for i = 1, n do
+    round_trip(i)
+end
+print((process.monotonic() - from) / n * 1e6)
+p:join()
