@@ -7,6 +7,7 @@ local repl = {}
 local WIDTH = 76   -- a table that fits into so many columns is shown in one line
 local DEPTH = 8    -- tables that are deeper inside are shown as print does
 local ENTRIES = 200 -- of one table
+local TOTAL = 2000 -- of a value and all tables in it: tables that share others would have no end
 
 local keywords = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or repeat
@@ -43,18 +44,18 @@ local shown
 -- What is between a table's braces: a list of texts.
 local function entries_of(value, indent, outer)
   local entries, keys, n = {}, {}, 0
-  local function add(text)
+  local function add(key, field)
     n = n + 1
-    if n <= ENTRIES then entries[n] = text end
+    if #entries >= ENTRIES or outer.left <= 0 then return end
+    outer.left = outer.left - 1
+    local name = key == nil and "" or is_name(key) and key .. " = "
+      or "[" .. shown(key, indent, outer) .. "] = "
+    entries[#entries + 1] = name .. shown(field, indent, outer)
   end
   local listed = 0
   while rawget(value, listed + 1) ~= nil do
     listed = listed + 1
-    if listed <= ENTRIES then
-      add(shown(rawget(value, listed), indent, outer))
-    else
-      n = n + 1
-    end
+    add(nil, rawget(value, listed))
   end
   for key in next, value do
     if not (math.type(key) == "integer" and key >= 1 and key <= listed) then
@@ -63,11 +64,10 @@ local function entries_of(value, indent, outer)
   end
   table.sort(keys, comes_before)
   for _, key in ipairs(keys) do
-    local name = is_name(key) and key or "[" .. shown(key, indent, outer) .. "]"
-    add(name .. " = " .. shown(rawget(value, key), indent, outer))
+    add(key, rawget(value, key))
   end
-  if n > ENTRIES then
-    entries[ENTRIES + 1] = ("... %d more"):format(n - ENTRIES)
+  if n > #entries then
+    entries[#entries + 1] = ("... %d more"):format(n - #entries)
   end
   return entries
 end
@@ -89,7 +89,7 @@ end
 
 -- What is printed in the place of a result: a text for a table without a say in it, else the result.
 function repl.show(value)
-  if is_plain(value) then return shown(value, 0, {depth = 0}) end
+  if is_plain(value) then return shown(value, 0, {depth = 0, left = TOTAL}) end
   return value
 end
 

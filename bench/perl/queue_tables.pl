@@ -1,29 +1,10 @@
-# Small hashes through a queue of MCE::Queue, from one process to another: messages a second.
+# Small hashes through a queue of MCE::Queue: messages a second.
 
 use strict;
 use warnings;
-use MCE;
-use MCE::Queue;
-use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC);
+use FindBin;
+use lib $FindBin::Bin;
+use OneToOne;
 
 my ($n) = @ARGV;
-my $queue = MCE::Queue->new;
-
-sub produce {
-    $queue->enqueue({id => $_, name => "job", done => 0}) for 0 .. $n;
-}
-
-sub consume {
-    $queue->dequeue;    # the other is there
-    my $from = clock_gettime(CLOCK_MONOTONIC);
-    $queue->dequeue for 1 .. $n;
-    print $n / (clock_gettime(CLOCK_MONOTONIC) - $from), "\n";
-}
-
-# The queue is in the process that starts the other two, and serves them.
-MCE->new(
-    user_tasks => [
-        {max_workers => 1, user_func => \&produce},
-        {max_workers => 1, user_func => \&consume},
-    ]
-)->run;
+one_to_one($n, sub { return {id => $_[0], name => "job", done => 0} });

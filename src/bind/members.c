@@ -81,7 +81,7 @@ members_list(lua_State *L)
 }
 
 /* objects(): a table {class =, name =, held_by = {names}} for each shared object, in the order of their
-   places in the arena. One that nobody holds is in a message. */
+   places in the arena. One that nobody holds is carried: see handle.h. */
 static int
 members_objects(lua_State *L)
 {

@@ -253,7 +253,6 @@ amp_cell_told(uint32_t index, enum amp_kind *kind, char name[AMP_CELL_NAME])
 static void
 clear(struct amp_cell *cell)
 {
-    cell->c_sent = 0;
     cell->c_carries = 0;
     cell->c_carried = 0;
     cell->c_lapses = atomic_load(&amp_arena.header->h_lapses);
@@ -424,7 +423,7 @@ is_carried_by_any(amp_handle handle)
 static bool
 is_carried(struct amp_cell *cell)
 {
-    if (!atomic_load(&cell->c_sent) || atomic_load(&cell->c_carried) == 0)
+    if (atomic_load(&cell->c_carried) == 0)
         return false;
     return cell->c_lapses == atomic_load(&amp_arena.header->h_lapses) ||
            is_carried_by_any(amp_cell_handle(cell));
@@ -616,7 +615,6 @@ amp_handle_sent(struct amp_cell *carrier, const uint64_t *handles, uint32_t n)
     }
     for (uint32_t i = 0; i < n; i++) {
         struct amp_cell *cell = amp_cell_at(amp_handle_index(handles[i]));
-        atomic_store(&cell->c_sent, 1);
         if (cell != carrier)
             atomic_fetch_add(&cell->c_carried, 1);
     }

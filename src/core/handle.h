@@ -75,10 +75,9 @@ struct amp_cell {
     /* The first line: who it is. */
     _Atomic uint64_t c_state;        /* generation << 16 | kind << 8 | phase */
     _Atomic uint32_t c_maker;        /* member that makes it, until it is LIVE */
-    _Atomic uint8_t c_sent;          /* was in a message once */
     _Atomic uint8_t c_carries;       /* a message in it had an object once */
     uint8_t c_ending;                /* its end has begun; see the kinds' end() */
-    uint8_t c_spare;
+    uint8_t c_spare[2];
     char c_name[AMP_CELL_NAME];
 
     /* The second and the third: for a queue, what producers and what consumers write. */

@@ -85,8 +85,8 @@ extern __thread struct amp_self amp_self;
    the wait that `what` describes can never end. */
 extern int (*amp_look_around)(const struct amp_what *what);
 
-/* How often a wait looks at its word before it sleeps; 0 on one processor. Set by amp_thread_enter,
-   may be changed by tests and benchmarks. */
+/* How often a wait looks at its word before it sleeps; 0 on one processor, negative before anybody has
+   asked. Set by the first amp_thread_enter, may be changed by tests and benchmarks. */
 extern _Atomic int amp_spins;
 
 /* Fills in amp_self for the calling thread. Called before anything else in a new thread, and in the

@@ -24,6 +24,7 @@
 #include "core/family.h"
 #include "core/spawn.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -303,6 +304,16 @@ tap_nap(void)
 {
     struct timespec nap = {.tv_nsec = 200000};
     nanosleep(&nap, NULL);
+}
+
+/* How many descriptors this process has, among the first thousand. */
+static inline int
+tap_descriptors(void)
+{
+    int n = 0;
+    for (int i = 0; i < 1024; i++)
+        n += fcntl(i, F_GETFD) >= 0;
+    return n;
 }
 
 /* True once the condition holds, false when it does not within the patience of a reader. */

@@ -18,7 +18,6 @@
 
 #include "core/watch.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -183,24 +182,12 @@ struct footing {
 static char folder[] = "/tmp/luamp-faults-XXXXXX";
 static struct amp_address address;
 
-static int
-descriptors(void)
-{
-    int n = 0;
-    DIR *directory = opendir("/proc/self/fd");
-    tap_need(directory != NULL);
-    while (readdir(directory) != NULL)
-        n++;
-    closedir(directory);
-    return n;
-}
-
 static struct footing
 footing(void)
 {
     amp_ring_thread_leave();
     amp_roster_thread_leave();
-    struct footing now = {.descriptors = descriptors(), .has_path = access(address.path.sun_path, F_OK) == 0};
+    struct footing now = {.descriptors = tap_descriptors(), .has_path = access(address.path.sun_path, F_OK) == 0};
     if (amp_arena.base != NULL) {
         amp_endpoints();
         amp_roster_sweep();

@@ -16,7 +16,6 @@
  */
 #include "killsweep.h"
 
-#include <dirent.h>
 #include <netinet/in.h>
 #include <sys/prctl.h>
 
@@ -115,18 +114,6 @@ is_torn(void)
     return (atomic_load(&s.near.cell->k_over) & AMP_TORN) != 0;
 }
 
-static int
-descriptors(void)
-{
-    int n = 0;
-    DIR *directory = opendir("/proc/self/fd");
-    tap_need(directory != NULL);
-    while (readdir(directory) != NULL)
-        n++;
-    closedir(directory);
-    return n;
-}
-
 /*
  * Before the victim.
  */
@@ -135,7 +122,7 @@ static void
 prepare_ends(void)
 {
     memset(&s, 0, sizeof s);
-    s.descriptors = descriptors();
+    s.descriptors = tap_descriptors();
 }
 
 static int
@@ -324,7 +311,7 @@ clean(void)
     unlink(by_path.path.sun_path);
     if (amp_endpoints() != 0)
         return "an entry of the table is left";
-    return descriptors() == s.descriptors ? NULL : "a descriptor is left";
+    return tap_descriptors() == s.descriptors ? NULL : "a descriptor is left";
 }
 
 /*

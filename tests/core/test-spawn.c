@@ -39,19 +39,10 @@ staying_child(void)
     return child;
 }
 
-static int
-open_descriptors(void)
-{
-    int n = 0;
-    for (int i = 0; i < 256; i++)
-        n += fcntl(i, F_GETFD) >= 0;
-    return n;
-}
-
 static void
 test_status(void)
 {
-    int descriptors = open_descriptors();
+    int descriptors = tap_descriptors();
     static const int codes[] = {0, 1, 42, 255};
     bool right = true;
     for (int i = 0; i < 4; i++) {
@@ -72,7 +63,7 @@ test_status(void)
         right = right && amp_child_wait(&child, AMP_FOREVER) == 0 && child.status == -signals[i];
     }
     ok(right, "and the signal that ended it");
-    is(open_descriptors(), descriptors, "no descriptor stays open");
+    is(tap_descriptors(), descriptors, "no descriptor stays open");
     is(tap_account().members, 1, "no slot stays taken");
 }
 
@@ -316,10 +307,10 @@ test_signal(void)
     struct itimerval timer = {.it_value = {.tv_usec = 20000}};
     sigaction(SIGALRM, &action, NULL);
     struct amp_child child = staying_child();
-    int descriptors = open_descriptors();
+    int descriptors = tap_descriptors();
     setitimer(ITIMER_REAL, &timer, NULL);
     is(amp_child_wait(&child, AMP_FOREVER), -EINTR, "a signal ends the wait for a child");
-    is(open_descriptors(), descriptors, "and no descriptor stays open");
+    is(tap_descriptors(), descriptors, "and no descriptor stays open");
     amp_self.signalled = 0;
     tap_kill(&child);
     amp_roster_sweep();

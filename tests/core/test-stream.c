@@ -3,7 +3,6 @@
  */
 #include "tap.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -25,17 +24,6 @@ static void
 make_pair(int pair[2])
 {
     tap_need(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
-}
-
-static int
-descriptors(void)
-{
-    int n = 0;
-    DIR *directory = opendir("/proc/self/fd");
-    while (readdir(directory) != NULL)
-        n++;
-    closedir(directory);
-    return n;
 }
 
 /*
@@ -324,7 +312,7 @@ static void
 test_table(void)
 {
     struct tap_account before = tap_account();
-    int open = descriptors();
+    int open = tap_descriptors();
     struct connection c = connect_here();
     is(amp_endpoints(), 2, "two ends, and no listener any more");
     is(send_all(&c, 0, "hello", 5, AMP_FOREVER), 0, "sent");
@@ -337,7 +325,7 @@ test_table(void)
     is(send_all(&c, 1, "x", 1, AMP_FOREVER), -EPIPE, "no SIGPIPE");
     tap_unhold(c.cell[1]);
     is(amp_endpoints(), 0, "no entry is left");
-    is(descriptors(), open, "no descriptor is left");
+    is(tap_descriptors(), open, "no descriptor is left");
     tap_is_settled(before, "no object is left");
 }
 
@@ -354,8 +342,8 @@ test_silence(void)
     int stranger = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     tap_need(connect(stranger, &a.any, a.length) == 0);
     ok(!amp_listener_advance(listener), "a stranger is nothing to accept");
-    int open = descriptors();
-    tap_need(tap_until((amp_listener_advance(listener), descriptors() == open - 1)));
+    int open = tap_descriptors();
+    tap_need(tap_until((amp_listener_advance(listener), tap_descriptors() == open - 1)));
     ok(true, "after its time it is dropped");
     is(amp_listener_take(listener, &made), -EAGAIN, "and not told");
     amp_handshake_time = 10 * AMP_SECOND;

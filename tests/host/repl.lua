@@ -33,6 +33,11 @@ says("one that can say what it is says it",
 says("one that is too wide for a line takes several",
     "{('a'):rep(50), ('b'):rep(50)}\n",
     ('> {\n  "%s",\n  "%s"\n}\n> \n'):format(("a"):rep(50), ("b"):rep(50)))
+says("a long one is cut", "t = {} for i = 1, 300 do t[i] = i end return #t, t\n",
+    {"^> 300\t{\n  1,\n.*\n  200,\n  %.%.%. 100 more\n}\n> \n$"})
+says("one whose tables share others comes to an end",
+    "t = {} for _ = 1, 8 do local u = {} for i = 1, 100 do u[i] = t end t = u end return t\n",
+    {"%.%.%. %d+ more"})
 says("a local is of its line only", "local x = 1\nx\n", "> > nil\n> \n")
 says("a syntax error is told, and it goes on", "x = = 1\n2\n", "> > 2\n> \n",
     "stdin:1: unexpected symbol near '='\n")
