@@ -18,6 +18,11 @@
  * thread is gone, and wakes who waits for it. What it still held is given back by its burial. (To
  * let go of the life before would wake a joiner while the thread has still to finish: one more
  * sleep for either.)
+ *
+ * The bench. To make a system's thread, and to wake a processor for it, takes longer than to open a
+ * Lua state. So one whose thread has ended sits down for a moment, if nobody sits there yet, and
+ * becomes the next thread that is started; one that still holds locks does not, since they must
+ * die with it.
  */
 #include "thread.h"
 
@@ -171,6 +176,71 @@ luampB_threads_live(void)
 }
 
 /*
+ * The bench.
+ */
+
+#define SITS (5 * AMP_MILLISECOND)
+
+enum { FREE, TAKEN, CALLED, ASLEEP = 4 /* flag beside TAKEN */ };
+
+/* Has room for one. */
+static struct {
+    bool is_open;
+    amp_word state;
+    struct thread *next; /* CALLED: what it is called for; under threads_mutex */
+} bench;
+
+/* In a forked child, whoever forked: nobody sits here. */
+static void
+clear_bench(void)
+{
+    bench.state = FREE;
+}
+
+static void
+open_bench(void)
+{
+    bench.is_open = pthread_atfork(NULL, NULL, clear_bench) == 0;
+}
+
+/* Sits down: the next thread to be, or NULL when none came, or there was no room. */
+static struct thread *
+sit(void)
+{
+    struct thread *next = NULL;
+    uint32_t seen = FREE;
+    if (!bench.is_open || !atomic_compare_exchange_strong(&bench.state, &seen, TAKEN))
+        return NULL;
+    for (int i = 0; i < AMP_LONG_SPIN && bench.state == TAKEN; i++)
+        amp_spin(&bench.state, TAKEN);
+    struct amp_what what = {.since = amp_now(), .uninterruptible = true};
+    amp_time end = what.since + SITS;
+    while (((seen = bench.state) & ~(uint32_t) ASLEEP) == TAKEN) {
+        if (amp_wait(&bench.state, seen, ASLEEP, end, &what) == -ETIMEDOUT)
+            break;
+    }
+    pthread_mutex_lock(&threads_mutex);
+    if (bench.state == CALLED)
+        next = bench.next;
+    bench.state = FREE;
+    pthread_mutex_unlock(&threads_mutex);
+    return next;
+}
+
+/* Calls who sits there, if anyone does. The caller has the mutex. */
+static bool
+call(struct thread *thread)
+{
+    uint32_t seen = bench.state;
+    if ((seen & ~(uint32_t) ASLEEP) != TAKEN)
+        return false;
+    bench.next = thread;
+    if (atomic_exchange(&bench.state, CALLED) & ASLEEP)
+        amp_futex.wake(&bench.state, 1);
+    return true;
+}
+
+/*
  * Orders.
  */
 
@@ -199,6 +269,7 @@ begin_threads(void)
     struct sigaction action = {.sa_handler = nudged}; /* no SA_RESTART: a read ends */
     sigemptyset(&action.sa_mask);
     sigaction(NUDGE, &action, NULL);
+    open_bench();
 }
 
 bool
@@ -385,11 +456,13 @@ see_begun(void)
     }
 }
 
-static void *
-thread_main(void *argument)
+/* From here to the end of the thread; true when it may go on as another. */
+static bool
+live_once(struct thread *thread)
 {
-    struct thread *thread = this_thread = argument;
+    this_thread = thread;
     amp_thread_enter();
+    bool goes_on = false;
     amp_self.process_mask = &process_mask;
     if (amp_member_enter(thread->member, thread->generation) == 0) {
         thread->tid = (pid_t) amp_self.tid;
@@ -406,10 +479,20 @@ thread_main(void *argument)
         if (L)
             lua_close(L);
         see_begun();
-        amp_family_end();
+        goes_on = amp_self.held == 0;
+        amp_family_end(goes_on);
     }
     this_thread = NULL;
     drop(thread);
+    return goes_on;
+}
+
+static void *
+thread_main(void *argument)
+{
+    struct thread *thread = argument;
+    while (thread != NULL && live_once(thread))
+        thread = sit();
     return NULL;
 }
 
@@ -597,6 +680,14 @@ begin(struct thread *thread)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, begin_threads);
+    pthread_mutex_lock(&threads_mutex);
+    thread->refs++;
+    thread->next = threads;
+    threads = thread;
+    bool has_come = call(thread);
+    pthread_mutex_unlock(&threads_mutex);
+    if (has_come)
+        return 0;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
@@ -604,11 +695,6 @@ begin(struct thread *thread)
     sigfillset(&others);
     sigdelset(&others, NUDGE);
     pthread_attr_setsigmask_np(&attributes, &others);
-    pthread_mutex_lock(&threads_mutex);
-    thread->refs++;
-    thread->next = threads;
-    threads = thread;
-    pthread_mutex_unlock(&threads_mutex);
     pthread_t id;
     int failure = pthread_create(&id, &attributes, thread_main, thread);
     pthread_attr_destroy(&attributes);
@@ -680,6 +766,8 @@ native_join(lua_State *L)
     struct handle *handle = check_handle(L, 1);
     amp_time deadline = luampB_timeout(L, 2);
     int result;
+    if (deadline != AMP_AT_ONCE)
+        amp_member_watch(handle->member, handle->generation);
     LUAMPB_BLOCKING(L, result, amp_member_join(handle->member, handle->generation, deadline));
     if (result < 0 && result != -ETIMEDOUT)
         return luampB_raise(L, "wait for a thread", result);

@@ -204,8 +204,8 @@ amp_family_leave(int status)
 }
 
 void
-amp_family_end(void)
+amp_family_end(bool goes_on)
 {
-    amp_member_end();
+    amp_member_end(goes_on);
     forget_thread();
 }

@@ -25,9 +25,9 @@ int amp_family_join(const char *name);
    who is told, once the thread has ended. */
 void amp_family_leave(int status);
 
-/* The same for a thread that ends at once: its life goes with it, and whoever joins or sweeps buries
-   it. See amp_member_end. */
-void amp_family_end(void);
+/* The same for a thread that ends at once, its life with it, or that goes on as another member and
+   holds no lock. Whoever joins or sweeps buries it. See amp_member_end. */
+void amp_family_end(bool goes_on);
 
 /* Told by amp_spawn: a fork of ours is under way. A fork by anybody else makes the child a member
    of its own right, which holds what its parent held. */

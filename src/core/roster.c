@@ -153,11 +153,17 @@ amp_member_leave(int status)
 }
 
 void
-amp_member_end(void)
+amp_member_end(bool goes_on)
 {
     if (amp_self.member == AMP_NOBODY)
         return;
     amp_self.waiting = NULL;
+    if (goes_on) {
+        struct amp_member *m = amp_member_at(amp_self.member);
+        amp_self.member = AMP_NOBODY;
+        amp_lock_leave(&m->m_life);
+        return;
+    }
     /* What it wrote comes before its death, which is the kernel's write: pairs with
        amp_member_lives(). */
     atomic_thread_fence(memory_order_seq_cst);
@@ -178,6 +184,19 @@ amp_member_lives(uint32_t index, uint32_t generation)
     if (state == STATE(generation, AMP_RESERVED))
         return true;
     return state == STATE(generation, AMP_LIVE) && !life_is_over(m);
+}
+
+bool
+amp_member_watch(uint32_t index, uint32_t generation)
+{
+    struct amp_member *m = amp_member_at(index);
+    for (int i = 0; i < AMP_LONG_SPIN; i++) {
+        uint32_t word = atomic_load_explicit(&m->m_life.l_word, memory_order_acquire);
+        if (!amp_member_lives(index, generation))
+            return true;
+        amp_spin(&m->m_life.l_word, word);
+    }
+    return false;
 }
 
 int

@@ -119,12 +119,17 @@ int amp_member_begin(const char *name);
 /* The calling thread is a member no more. `status` is left in its slot. */
 void amp_member_leave(int status);
 
-/* The calling thread is about to end, and its life with it: the kernel tells. It does nothing more
-   with objects. Who joins it, or sweeps, buries it. */
-void amp_member_end(void);
+/* The calling thread is a member no more, and does nothing more with objects. Who joins it, or
+   sweeps, buries it. Unless it goes on, its life ends when it does: the kernel tells. One that goes
+   on, maybe as another member, holds no lock. */
+void amp_member_end(bool goes_on);
 
 /* True when the slot is of this generation and its member lives (or is being born). */
 bool amp_member_lives(uint32_t index, uint32_t generation);
+
+/* Spins until that is no longer so, for a short thread's life at most: true when it has ended. For
+   who joins a thread; a process lives longer. */
+bool amp_member_watch(uint32_t index, uint32_t generation);
 
 /* Waits until that is no longer so: 0, -ETIMEDOUT, -EINTR, -EDEADLK. */
 int amp_member_join(uint32_t index, uint32_t generation, amp_time deadline);

@@ -99,6 +99,10 @@ void amp_signal_arrived(void);
 /* Looks at *word for a little while. True when it no longer is `seen`. */
 bool amp_spin(amp_word *word, uint32_t seen);
 
+/* So many amp_spins last some 150 microseconds: the life of a thread that does next to nothing, and
+   the time in which a processor that has fallen asleep is up again. */
+#define AMP_LONG_SPIN 15
+
 /* Waits while *word == seen. `flag` is the bit that tells those who change the word that somebody
    sleeps: it is set before the sleep (`seen` may have it already). Results: 0, look again;
    -ETIMEDOUT; -EINTR; -EDEADLK. */

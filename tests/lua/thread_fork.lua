@@ -258,6 +258,18 @@ t.test("a child of a thread finds a lock that another thread held, still held by
     th:join()
 end)
 
+t.test("a child does not wait for its parent's thread that would be the next", function()
+    for _ = 1, 50 do
+        start(function() end):join() -- its system's thread stays for a moment
+        process.spawn(function()
+            local th = start(function() seen:put(true) end)
+            th:join()
+        end):join()
+        if seen:get(60) ~= true then return t.ok(false, "the child's thread runs") end
+    end
+    t.ok(true, "the children's threads run")
+end)
+
 program("children forked while a thread is stuck in a read of stdin", [[
 local t = thread.Thread{daemon = true, target = function() io.stdin:read("a") end}
 t:start()

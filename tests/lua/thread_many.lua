@@ -32,6 +32,18 @@ local function until_tasks(n)
     return tasks()
 end
 
+t.test("a system's thread is used again, and gone when none is wanted", function()
+    local before, seen, used_again = tasks(), {}, false
+    local deadline = process.monotonic() + 60
+    while not used_again and process.monotonic() < deadline do
+        local th = thread.Thread{target = function() end}:start()
+        th:join()
+        used_again, seen[th.native_id] = seen[th.native_id], true
+    end
+    t.ok(used_again, "the same number twice")
+    t.is(until_tasks(before), before, "gone")
+end)
+
 t.test("two hundred threads asleep on an event are woken and joined", function()
     local before = tasks()
     local n, e, asleep = 200, sync.Event(), ipc.Value("i", 0)
