@@ -275,7 +275,7 @@ open_parcel(lua_State *L, struct parcel *parcel)
     lua_pushcfunction(L, luampB_decode_message);
     lua_pushlightuserdata(L, &message);
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
-    luampO_arrived(L, &arrival);
+    luampO_arrived(&arrival);
     free_parcel(parcel);
     if (status != LUA_OK)
         lua_error(L);

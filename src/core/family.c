@@ -191,6 +191,7 @@ amp_family_join(const char *name)
 static void
 forget_thread(void)
 {
+    amp_handle_thread_leave();
     amp_ring_thread_leave();
     amp_roster_thread_leave();
     amp_lock_thread_leave();
