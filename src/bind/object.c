@@ -648,9 +648,8 @@ luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **wh
     return 1;
 }
 
-/* The class with this id. Its module may not have been needed here so far. */
-static const struct luampO_class *
-known_class(lua_State *L, uint32_t id)
+const struct luampO_class *
+luampO_known_class(lua_State *L, uint32_t id)
 {
     static const char *const modules[] = {"luamp.sync", "luamp.ipc", "luamp.thread"};
     for (size_t i = 0; i < sizeof modules / sizeof *modules && luampO_class_of(id) == NULL; i++) {
@@ -671,7 +670,7 @@ luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
     if (wire->kind == 0 || wire->kind >= LUAMPO_CLASSES || wire->ncells != 1)
         return 0;
     luampB_join_family(L);
-    const struct luampO_class *class = known_class(L, wire->kind);
+    const struct luampO_class *class = luampO_known_class(L, wire->kind);
     if (class == NULL)
         return 0;
     struct amp_cell *cell = amp_cell_of(wire->cell[0]);

@@ -60,6 +60,9 @@ struct luampO_object {
     bool owes_error;       /* a queue: its user value is what the next get raises */
 };
 
+/* The class with this id, or NULL. Its module may not have been needed here so far: then it is required. */
+const struct luampO_class *luampO_known_class(lua_State *L, uint32_t id);
+
 /* Makes the class known to the state: its metatable. */
 void luampO_define(lua_State *L, const struct luampO_class *class);
 
