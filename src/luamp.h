@@ -39,7 +39,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" { /* Lua's headers do not say so; included once more they are empty */
 #include <lua.h>
+#include <lauxlib.h>
+#include <lualib.h>
+}
+#else
+#include <lua.h>
+#endif
 
 /* The version. This is its only place: the build reads it from these three lines. */
 #define LUAMP_VERSION_MAJOR 0
