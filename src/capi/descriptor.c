@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -26,8 +27,17 @@ struct luampA_watch {
     pthread_t thread;
     sem_t begun;
     amp_word orders;     /* how many: the thread looks again when one has come */
-    _Atomic bool armed;  /* by an order; the thread ends it when it has made the descriptor readable */
+    _Atomic int state;   /* enum state */
     _Atomic bool stop;
+};
+
+/* The thread goes from ARMED to FIRED, a call of the program's from there to ARMED. In between nobody else
+   touches the descriptor. */
+enum state {
+    ARMED,    /* the thread watches the object; the descriptor is not readable */
+    FIRING,
+    FIRED,    /* it is; the thread rests */
+    CLEARING,
 };
 
 /* Sets the flag for sleepers on the object's word: false when it is ready. */
@@ -47,10 +57,10 @@ static void
 make_readable(struct luampA_watch *watch)
 {
     uint64_t one = 1;
+    atomic_store(&watch->state, FIRING);
     while (write(watch->descriptor, &one, sizeof one) < 0 && errno == EINTR)
         continue;
-    /* Behind the write: who sees it can take back what was written. */
-    atomic_store(&watch->armed, false);
+    atomic_store(&watch->state, FIRED);
 }
 
 static void *
@@ -66,7 +76,7 @@ run(void *argument)
         unsigned n = 1;
         if (atomic_load(&watch->stop))
             return NULL;
-        if (atomic_load(&watch->armed)) {
+        if (atomic_load(&watch->state) == ARMED) {
             if (!prepare(watch->cell, &words[1], &expected[1])) {
                 make_readable(watch);
                 continue;
@@ -88,11 +98,16 @@ void
 luampA_watch_again(struct luampA_watch *watch)
 {
     uint64_t count;
-    if (atomic_load(&watch->armed) || watch->process != getpid())
+    int fired = FIRED;
+    if (watch->process != getpid())
+        return;
+    while (atomic_load(&watch->state) == FIRING) /* for a system call */
+        sched_yield();
+    if (!atomic_compare_exchange_strong(&watch->state, &fired, CLEARING))
         return;
     while (read(watch->descriptor, &count, sizeof count) < 0 && errno == EINTR)
         continue;
-    atomic_store(&watch->armed, true);
+    atomic_store(&watch->state, ARMED);
     order(watch);
 }
 
@@ -133,7 +148,7 @@ make_watch(luamp_Object *object)
         return LUAMP_NO_MEMORY;
     watch->cell = object->cell;
     watch->process = getpid();
-    watch->armed = true;
+    watch->state = ARMED;
     watch->descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int failure = watch->descriptor < 0 ? -errno : start(watch);
     if (failure != 0) {

@@ -51,7 +51,7 @@ test_plain(void)
     };
     bool right = true;
     for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
-        int64_t n = integers[i] + 1;
+        int64_t n = ~integers[i];
         luamp_write_integer(w, integers[i]);
         right = right && load() == LUAMP_OK && luamp_read_integer(r, &n) == LUAMP_OK &&
                 n == integers[i] && at_end();

@@ -121,6 +121,7 @@ test_objects(void)
            luamp_get(back, reader, LUAMP_NOW) == LUAMP_OK &&
            luamp_read_integer(reader, &n) == LUAMP_OK && n == 5,
        "which keeps the object when the script has lost it");
+    luamp_close(back);
     ok(runs_with(L, "return require('luamp.sync').Condition(), 5, 'x'", NULL, NULL) &&
            luamp_to(L, 1, &back) == LUAMP_WRONG_KIND && back == NULL &&
            luamp_to(L, 2, &back) == LUAMP_WRONG_KIND && luamp_to(L, 9, &back) == LUAMP_WRONG_KIND,
