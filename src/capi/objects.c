@@ -419,7 +419,7 @@ int
 luamp_value_get(luamp_Object *value, int64_t *n)
 {
     const struct amp_type *type;
-    int result = enter_value(value, false, &type);
+    int result = n ? enter_value(value, false, &type) : LUAMP_MISUSE;
     if (result != LUAMP_OK)
         return result;
     *n = (int64_t) atomic_load_explicit(&value->cell->v_bits, memory_order_acquire);
@@ -491,7 +491,7 @@ int
 luamp_value_get_number(luamp_Object *value, double *number)
 {
     const struct amp_type *type;
-    int result = enter_value(value, true, &type);
+    int result = number ? enter_value(value, true, &type) : LUAMP_MISUSE;
     if (result != LUAMP_OK)
         return result;
     *number = amp_float_of_bits(atomic_load_explicit(&value->cell->v_bits, memory_order_acquire));

@@ -339,5 +339,7 @@ luamp_writer_bytes(luamp_Writer *w, const void **bytes, size_t *length)
 {
     const uint64_t *cells;
     uint32_t ncells;
+    if (bytes == NULL || length == NULL)
+        return LUAMP_MISUSE;
     return luampA_written(w, bytes, length, &cells, &ncells);
 }
