@@ -8,6 +8,7 @@
 #define LUAMP_BIND_H
 
 #include "core/family.h"
+#include "luamp.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -19,9 +20,10 @@
  * For the host.
  */
 
-/* Adds the modules by their full names, luamp.process and so on, to package.preload, and makes
-   `luamp` itself loadable. Loads none of them. */
-void luamp_openlibs(lua_State *L);
+/* luamp.h has luamp_openlibs_with, which adds the modules by their full names, luamp.process and so on, to
+   package.preload, and makes `luamp` itself loadable. It loads none of them. These are the options that
+   the state was opened with; LUAMP_OPTIONS_INIT's, if none. */
+luamp_Options luampB_options(lua_State *L);
 
 /* Adds the short names: globals process, signal, sync, ipc, pool, and the same in
    package.preload. */
@@ -32,6 +34,9 @@ bool luampB_has_short_names(lua_State *L);
    process.exit. */
 void luampB_main_process(lua_State *L);
 bool luampB_is_host(void);
+
+/* This process was started by a script. */
+bool luampB_is_child(void);
 
 /* The end of the program's own code: flushes, ends daemons, joins children, runs atexit functions.
    Returns the exit status to use. */

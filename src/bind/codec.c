@@ -13,7 +13,8 @@
  *
  * How it is laid out, and the rest:
  *
- *     codec_format.h      the tags, and the format's description
+ *     codec_format.h      the tags, the format's description, and plain values
+ *     codec_atom.h        those of them that are of one size, from Lua
  *     codec_encode        values to bytes: luampC_encode
  *     codec_decode        bytes to values: luampC_decode
  *     codec_names         what travels by name; luampC_register_class
@@ -36,6 +37,7 @@
 
 #include <lauxlib.h>
 
+#include "codec_atom.h"
 #include "codec_format.h"
 
 /*

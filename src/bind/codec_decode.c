@@ -128,68 +128,33 @@ push_string (struct decoder *d, uint64_t length)
 
 /* Pushes a value with this tag if it is a plain one; returns whether it is. */
 static int
-read_plain (struct decoder *d, unsigned tag)
+push_plain (struct decoder *d, unsigned tag)
 {
-    lua_State *L = d->L;
+    struct plain plain = read_plain(&d->at, d->end, tag);
 
-    switch (tag) {
-    case TAG_NIL:
-        lua_pushnil(L);
-        return 1;
-    case TAG_FALSE:
-    case TAG_TRUE:
-        lua_pushboolean(L, tag == TAG_TRUE);
-        return 1;
-    case TAG_INTEGER8:
-        lua_pushinteger(L, (int8_t) *take(d, 1));
-        return 1;
-    case TAG_INTEGER16: {
-        int16_t n;
-        memcpy(&n, take(d, sizeof n), sizeof n);
-        lua_pushinteger(L, n);
-        return 1;
+    switch (plain.kind) {
+    case PLAIN_NONE:
+        return 0;
+    case PLAIN_CUT_SHORT:
+        malformed(d, "it is cut short");
+        break;
+    case PLAIN_NIL:
+        lua_pushnil(d->L);
+        break;
+    case PLAIN_BOOLEAN:
+        lua_pushboolean(d->L, plain.integer != 0);
+        break;
+    case PLAIN_INTEGER:
+        lua_pushinteger(d->L, plain.integer);
+        break;
+    case PLAIN_FLOAT:
+        lua_pushnumber(d->L, plain.number);
+        break;
+    case PLAIN_STRING:
+        lua_pushlstring(d->L, plain.string.bytes, plain.string.length);
+        break;
     }
-    case TAG_INTEGER32: {
-        int32_t n;
-        memcpy(&n, take(d, sizeof n), sizeof n);
-        lua_pushinteger(L, n);
-        return 1;
-    }
-    case TAG_INTEGER64: {
-        lua_Integer n;
-        memcpy(&n, take(d, sizeof n), sizeof n);
-        lua_pushinteger(L, n);
-        return 1;
-    }
-    case TAG_FLOAT: {
-        lua_Number n;
-        memcpy(&n, take(d, sizeof n), sizeof n);
-        lua_pushnumber(L, n);
-        return 1;
-    }
-    case TAG_STRING8:
-        return push_string(d, *take(d, 1));
-    case TAG_STRING32: {
-        uint32_t length;
-        memcpy(&length, take(d, sizeof length), sizeof length);
-        return push_string(d, length);
-    }
-    case TAG_STRING64: {
-        uint64_t length;
-        memcpy(&length, take(d, sizeof length), sizeof length);
-        return push_string(d, length);
-    }
-    default:
-        if (tag <= LAST_INTEGER)
-            lua_pushinteger(L, tag);
-        else if (tag <= LAST_STRING)
-            push_string(d, tag - TAG_STRING);
-        else if (tag >= FIRST_NEGATIVE)
-            lua_pushinteger(L, (lua_Integer) tag - 256);
-        else
-            return 0;
-        return 1;
-    }
+    return 1;
 }
 
 /*
@@ -312,7 +277,7 @@ read_table (struct decoder *d, unsigned tag)
         malformed(d, "an instance is not a table");
     announce(d, items);
     if (pairs > 0) {
-        fields = pairs <= 40 ? (size_t) 1 << (pairs - 1) : SIZE_MAX;
+        fields = pairs <= MOST_PAIRS_CODE ? (size_t) 1 << (pairs - 1) : SIZE_MAX;
         announce(d, fields);
     }
     struct reading *reading = push_reading(d, items ? EXPECTS_ITEM : EXPECTS_KEY);
@@ -527,7 +492,7 @@ read_special (struct decoder *d, unsigned tag)
         read_object(d);
         break;
     default:
-        if (!read_plain(d, tag))
+        if (!push_plain(d, tag))
             malformed(d, "a value is missing, or is of no known kind");
         break;
     }
@@ -547,7 +512,7 @@ read_value (struct decoder *d)
     else if (tag <= LAST_STRING)
         push_string(d, tag - TAG_STRING);
     else if (tag < TAG_COMMON || tag >= FIRST_NEGATIVE)
-        read_plain(d, tag);
+        push_plain(d, tag);
     else if (tag >= TAG_SLOT)
         read_slot(d, tag - TAG_SLOT);
     else
@@ -757,7 +722,7 @@ decode_plain (lua_State *L, const unsigned char *bytes, size_t length)
 {
     struct decoder d = {.L = L, .at = bytes, .end = bytes + length};
 
-    if (!read_plain(&d, *take(&d, 1)))
+    if (!push_plain(&d, *take(&d, 1)))
         malformed(&d, "its first byte is of no known kind");
     if (d.at != d.end)
         malformed(&d, "it goes on after its end");

@@ -24,6 +24,7 @@
 
 #include <lauxlib.h>
 
+#include "codec_atom.h"
 #include "codec_format.h"
 #include "codec_names.h"
 #include "codec_path.h"
@@ -480,15 +481,11 @@ static void
 close_table (struct encoder *e)
 {
     const struct open *open = &e->s->open[e->s->depth - 1];
-    unsigned char pairs = 0;
 
-    if (open->pairs > 0) {
-        for (pairs = 1; (UINT64_C(1) << (pairs - 1)) < open->pairs; pairs++)
-            ;
+    if (open->pairs > 0)
         write_byte(e, TAG_END);
-    }
     unsigned char *head = e->s->bytes + open->start;
-    head[1] = pairs;
+    head[1] = pairs_code(open->pairs);
     if (open->tag == TAG_TABLE8) {
         head[2] = (unsigned char) open->items;
     } else if (open->tag == TAG_TABLE32) {
@@ -660,17 +657,13 @@ write_upvalues (struct encoder *e)
  */
 
 static void
-write_wire (struct encoder *e, const struct luampO_wire *wire)
+write_new_object (struct encoder *e, const struct luampO_wire *wire)
 {
     struct scratch *s = e->s;
-    unsigned char ncells = (unsigned char) wire->ncells;
 
-    write_byte(e, TAG_OBJECT);
-    write_bytes(e, &wire->kind, sizeof wire->kind);
-    write_byte(e, ncells);
-    write_bytes(e, wire->cell, ncells * sizeof *wire->cell);
-    write_bytes(e, &wire->extra, sizeof wire->extra);
-    for (unsigned i = 0; i < ncells; i++) {
+    reserve(e, LONGEST_OBJECT);
+    e->at = write_wire(e->at, wire);
+    for (unsigned i = 0; i < wire->ncells; i++) {
         if (s->ncells == s->cells_capacity && !luampC_grow_cells(s))
             fail_for_memory(e);
         s->cells[s->ncells++] = wire->cell[i];
@@ -692,7 +685,7 @@ write_object (struct encoder *e)
     if (where != NOWHERE)
         write_same(e, TAG_SAME, where);
     else
-        write_wire(e, &wire);
+        write_new_object(e, &wire);
     return pop_written(e);
 }
 

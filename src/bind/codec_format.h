@@ -2,7 +2,8 @@
  * codec_format.h: how a message is laid out.
  *
  * Here is all that the two directions must agree about: the tags, and how a plain value is
- * written.  Included by the codec's own files and by its fuzzer, and by nobody else.
+ * written and read.  There is no Lua in it: the codec's own files include it, and so does the
+ * interface for programs in C (src/capi), whose messages are the same.
  *
  * A message is
  *
@@ -21,7 +22,7 @@
  *     TABLE8 or 32 pairs items value... {key value} END           a table that begins as a list
  *     INSTANCE name table                 a table with the metatable of class `name`
  *     FUNCTION length bytecode upvalues {UPVALUE value | SAME_UPVALUE where}
- *     OBJECT                              a luamp object: the fields of struct luampO_wire
+ *     OBJECT kind ncells cells extra      a luamp object: struct luampO_wire, of wire.h
  *     SAME where                          what was met before at that place of the message
  *     CLASS name, MODULE name, MEMBER name key, GLOBALS           the receiver's own
  *     f8..ff                              the integers -8 to -1
@@ -42,7 +43,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <lua.h>
+#include "wire.h"
 
 enum {
     LAST_INTEGER = 0x7f,
@@ -89,13 +90,14 @@ enum {
 };
 
 _Static_assert(FIRST_NEGATIVE == 256 - 8, "the tags must fill a byte");
-_Static_assert(sizeof(lua_Integer) == 8 && sizeof(lua_Number) == 8, "Lua has 64-bit numbers");
 
 #define LONGEST_ATOM 9                  /* an atom is a nil, boolean or number */
 #define LONGEST_STRING_HEAD 9           /* the tag and the length */
+#define LONGEST_OBJECT (1 + 4 + 1 + 2 * 8 + 8)
+#define MOST_PAIRS_CODE 40              /* of the byte `pairs`: a larger one is a lie */
 
 static inline size_t
-integer_size (lua_Integer n)
+integer_size (int64_t n)
 {
     if (n >= -8 && n <= LAST_INTEGER)
         return 1;
@@ -107,7 +109,7 @@ integer_size (lua_Integer n)
 }
 
 static inline unsigned char *
-write_integer (unsigned char *at, lua_Integer n)
+write_integer (unsigned char *at, int64_t n)
 {
     if (n >= -8 && n <= LAST_INTEGER) {
         *at = (unsigned char) n;
@@ -136,25 +138,11 @@ write_integer (unsigned char *at, lua_Integer n)
 }
 
 static inline unsigned char *
-write_float (unsigned char *at, lua_Number n)
+write_float (unsigned char *at, double n)
 {
     *at = TAG_FLOAT;
     memcpy(at + 1, &n, sizeof n);
     return at + 9;
-}
-
-/* Writes the nil, boolean or number at index, whose type is given. */
-static inline unsigned char *
-write_atom (unsigned char *at, lua_State *L, int index, int type)
-{
-    if (type == LUA_TNUMBER)
-        return lua_isinteger(L, index) ? write_integer(at, lua_tointeger(L, index))
-                                       : write_float(at, lua_tonumber(L, index));
-    if (type == LUA_TNIL)
-        *at = TAG_NIL;
-    else
-        *at = lua_toboolean(L, index) ? TAG_TRUE : TAG_FALSE;
-    return at + 1;
 }
 
 static inline size_t
@@ -188,6 +176,140 @@ write_string (unsigned char *at, const char *string, size_t length)
     }
     memcpy(at, string, length);
     return at + length;
+}
+
+/* The byte that says for how many pairs there is to be room. */
+static inline unsigned char
+pairs_code (uint64_t pairs)
+{
+    unsigned char code = pairs > 0;
+
+    for (uint64_t size = 1; size < pairs; size *= 2)
+        code++;
+    return code;
+}
+
+static inline unsigned char *
+write_wire (unsigned char *at, const struct luampO_wire *wire)
+{
+    size_t size = wire->ncells * sizeof *wire->cell;
+
+    *at++ = TAG_OBJECT;
+    memcpy(at, &wire->kind, sizeof wire->kind);
+    at += sizeof wire->kind;
+    *at++ = (unsigned char) wire->ncells;
+    memcpy(at, wire->cell, size);
+    at += size;
+    memcpy(at, &wire->extra, sizeof wire->extra);
+    return at + sizeof wire->extra;
+}
+
+/*
+ * Reading a plain value, of bytes that nobody vouches for.
+ */
+
+enum plain_kind {
+    PLAIN_NONE,                         /* no plain value, by its tag */
+    PLAIN_CUT_SHORT,                    /* it does not end before the message does */
+    PLAIN_NIL,
+    PLAIN_BOOLEAN,
+    PLAIN_INTEGER,
+    PLAIN_FLOAT,
+    PLAIN_STRING
+};
+
+struct plain {
+    enum plain_kind kind;
+    union {
+        int64_t integer;                /* a boolean's: 0 or 1 */
+        double number;
+        struct {
+            const char *bytes;          /* where they stand in the message */
+            size_t length;
+        } string;
+    };
+};
+
+/* Copies so many bytes out of the message; false when there are not so many. */
+static inline int
+read_bytes (const unsigned char **at, const unsigned char *end, void *to, size_t size)
+{
+    if ((size_t) (end - *at) < size)
+        return 0;
+    memcpy(to, *at, size);
+    *at += size;
+    return 1;
+}
+
+static inline struct plain
+plain_integer (int64_t n)
+{
+    return (struct plain) {.kind = PLAIN_INTEGER, .integer = n};
+}
+
+static inline struct plain
+read_plain_string (const unsigned char **at, const unsigned char *end, uint64_t length)
+{
+    const unsigned char *bytes = *at;
+
+    if ((uint64_t) (end - bytes) < length)
+        return (struct plain) {.kind = PLAIN_CUT_SHORT};
+    *at += length;
+    return (struct plain) {
+        .kind = PLAIN_STRING, .string = {(const char *) bytes, (size_t) length}
+    };
+}
+
+/* The plain value with this tag, which stands before *at. */
+static inline struct plain
+read_plain (const unsigned char **at, const unsigned char *end, unsigned tag)
+{
+    const struct plain cut_short = {.kind = PLAIN_CUT_SHORT};
+    int8_t n8;
+    int16_t n16;
+    int32_t n32;
+    int64_t n64;
+    double number;
+    uint8_t length8;
+    uint32_t length32;
+    uint64_t length64;
+
+    switch (tag) {
+    case TAG_NIL:
+        return (struct plain) {.kind = PLAIN_NIL};
+    case TAG_FALSE:
+    case TAG_TRUE:
+        return (struct plain) {.kind = PLAIN_BOOLEAN, .integer = tag == TAG_TRUE};
+    case TAG_INTEGER8:
+        return read_bytes(at, end, &n8, sizeof n8) ? plain_integer(n8) : cut_short;
+    case TAG_INTEGER16:
+        return read_bytes(at, end, &n16, sizeof n16) ? plain_integer(n16) : cut_short;
+    case TAG_INTEGER32:
+        return read_bytes(at, end, &n32, sizeof n32) ? plain_integer(n32) : cut_short;
+    case TAG_INTEGER64:
+        return read_bytes(at, end, &n64, sizeof n64) ? plain_integer(n64) : cut_short;
+    case TAG_FLOAT:
+        if (!read_bytes(at, end, &number, sizeof number))
+            return cut_short;
+        return (struct plain) {.kind = PLAIN_FLOAT, .number = number};
+    case TAG_STRING8:
+        return read_bytes(at, end, &length8, sizeof length8)
+                   ? read_plain_string(at, end, length8) : cut_short;
+    case TAG_STRING32:
+        return read_bytes(at, end, &length32, sizeof length32)
+                   ? read_plain_string(at, end, length32) : cut_short;
+    case TAG_STRING64:
+        return read_bytes(at, end, &length64, sizeof length64)
+                   ? read_plain_string(at, end, length64) : cut_short;
+    default:
+        if (tag <= LAST_INTEGER)
+            return plain_integer(tag);
+        if (tag <= LAST_STRING)
+            return read_plain_string(at, end, tag - TAG_STRING);
+        if (tag >= FIRST_NEGATIVE)
+            return plain_integer((int64_t) tag - 256);
+        return (struct plain) {.kind = PLAIN_NONE};
+    }
 }
 
 #endif

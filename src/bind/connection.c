@@ -331,7 +331,7 @@ connection_recv_bytes(lua_State *L)
         lua_pushlightuserdata(L, &message);
         status = lua_pcall(L, 1, 1, 0);
     }
-    luampO_arrived(L, &arrival);
+    luampO_arrived(&arrival);
     amp_message_done(&message);
     if (status != LUA_OK)
         return lua_error(L);
@@ -340,7 +340,7 @@ connection_recv_bytes(lua_State *L)
         while (amp_ring_take(queue_of(object->cell->p_in), AMP_AT_ONCE,
                              &(struct amp_what) {.kind = AMP_QUEUE}, &message) == 0) {
             luampO_arriving(&arrival, message.cells, message.ncells);
-            luampO_arrived(L, &arrival);
+            luampO_arrived(&arrival);
             amp_message_done(&message);
         }
         return luampB_give_up(L, "too long");

@@ -89,7 +89,7 @@ luampB_decode(lua_State *L, struct amp_message *message)
     lua_pushcfunction(L, luampB_decode_message);
     lua_pushlightuserdata(L, message);
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
-    luampO_arrived(L, &arrival);
+    luampO_arrived(&arrival);
     amp_message_done(message);
     if (status == LUA_ERRRUN && lua_type(L, -1) == LUA_TSTRING) {
         luaL_where(L, 1);

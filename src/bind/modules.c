@@ -28,6 +28,7 @@ static const struct module {
 #define MODULES (sizeof modules / sizeof *modules)
 #define PREFIX "luamp."
 
+static const char options_key; /* registry: a userdata, the state's struct luamp_Options */
 static const char stubs_key; /* registry: name -> the table that the global holds until it is loaded */
 
 static const struct module *
@@ -88,10 +89,108 @@ load_by_full_name(lua_State *L)
     return 1;
 }
 
+/*
+ * Options.
+ */
+
+#define ALL_SIGNALS (LUAMP_SIGINT | LUAMP_SIGCHLD | LUAMP_SIGQUIT | LUAMP_SIGNALS_OTHER)
+
+/* NULL: luamp was not opened in the state. */
+static const luamp_Options *
+find_options(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &options_key);
+    const luamp_Options *options = lua_touserdata(L, -1);
+    lua_pop(L, 1); /* the registry keeps it */
+    return options;
+}
+
+luamp_Options
+luampB_options(lua_State *L)
+{
+    const luamp_Options *found = find_options(L);
+    luamp_Options options = LUAMP_OPTIONS_INIT;
+    if (found)
+        options = *found;
+    options.short_names = luampB_has_short_names(L);
+    return options;
+}
+
+/* Copies the options, of a program that was compiled with this header, or with one that has more or fewer. */
+static void
+copy_options(lua_State *L, luamp_Options *to, const luamp_Options *from)
+{
+    const unsigned char *bytes = (const unsigned char *) from;
+    size_t known = from->size < sizeof *to ? from->size : sizeof *to;
+    if (from->size < offsetof(luamp_Options, short_names))
+        luaL_error(L, "luamp_openlibs_with: options.size is not set; begin with LUAMP_OPTIONS_INIT");
+    for (size_t i = known; i < from->size; i++) {
+        if (bytes[i] != 0)
+            luaL_error(L, "luamp_openlibs_with: an option is set that luamp %s does not know",
+                       LUAMP_VERSION);
+    }
+    memcpy(to, from, known);
+    to->size = sizeof *to;
+}
+
+static void
+set_options(lua_State *L, const luamp_Options *options)
+{
+    luamp_Options *copy = lua_newuserdatauv(L, sizeof *copy, 0);
+    *copy = (luamp_Options) LUAMP_OPTIONS_INIT;
+    if (options)
+        copy_options(L, copy, options);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &options_key);
+}
+
+/*
+ * Opening.
+ */
+
+static void
+preload(lua_State *L)
+{
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (size_t i = 0; i < MODULES; i++) {
+        lua_pushcfunction(L, load_module);
+        lua_setfield(L, -2, modules[i].full_name);
+    }
+    lua_pushcfunction(L, luaopen_luamp);
+    lua_setfield(L, -2, "luamp");
+    lua_pop(L, 1);
+}
+
+void
+luamp_openlibs_with(lua_State *L, const luamp_Options *options)
+{
+    luaL_checkstack(L, 8, NULL);
+    set_options(L, options);
+    preload(L);
+    if (find_options(L)->short_names && !luampB_has_short_names(L))
+        luampB_short_names(L);
+}
+
+void
+luamp_openlibs(lua_State *L)
+{
+    luamp_openlibs_with(L, NULL);
+}
+
+/* By require, and maybe in stock Lua: there the process is the script's. */
+static void
+open_by_require(lua_State *L)
+{
+    luamp_Options options = LUAMP_OPTIONS_INIT;
+    options.signals = ALL_SIGNALS;
+    if (find_options(L) == NULL)
+        set_options(L, &options);
+    preload(L);
+}
+
 int
 luaopen_luamp(lua_State *L)
 {
-    luamp_openlibs(L);
+    open_by_require(L);
     lua_createtable(L, 0, MODULES + 1);
     for (size_t i = 0; i < MODULES; i++) {
         if (!modules[i].is_short)
@@ -108,7 +207,7 @@ luaopen_luamp(lua_State *L)
     LUAMP_API int luaopen_luamp_##name(lua_State *L); \
     int luaopen_luamp_##name(lua_State *L)            \
     {                                                 \
-        luamp_openlibs(L);                            \
+        open_by_require(L);                           \
         return luampB_open_##name(L);                 \
     }
 OPEN(process)
@@ -117,19 +216,6 @@ OPEN(sync)
 OPEN(ipc)
 OPEN(pool)
 OPEN(thread)
-
-void
-luamp_openlibs(lua_State *L)
-{
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-    for (size_t i = 0; i < MODULES; i++) {
-        lua_pushcfunction(L, load_module);
-        lua_setfield(L, -2, modules[i].full_name);
-    }
-    lua_pushcfunction(L, luaopen_luamp);
-    lua_setfield(L, -2, "luamp");
-    lua_pop(L, 1);
-}
 
 /*
  * Short names are globals, like string and table. Each is a table from the start, which is filled

@@ -82,18 +82,11 @@ luampO_arriving(struct luampO_arrival *arrival, const uint64_t *cells, uint32_t 
 }
 
 void
-luampO_arrived(lua_State *L, struct luampO_arrival *arrival)
+luampO_arrived(struct luampO_arrival *arrival)
 {
     arrivals = arrival->before;
     for (uint32_t i = 0; i < arrival->n; i++) {
-        bool is_used = is_arriving(arrival->cells[i]);
-        for (int c = 1; c < LUAMPO_CLASSES && !is_used; c++) {
-            if (luampO_class_of(c) && push_interned(L, luampO_class_of(c), arrival->cells[i])) {
-                lua_pop(L, 1);
-                is_used = true;
-            }
-        }
-        if (!is_used)
+        if (!amp_is_kept(arrival->cells[i]) && !is_arriving(arrival->cells[i]))
             amp_unhold(arrival->cells[i]);
     }
 }
@@ -103,7 +96,7 @@ luampO_arrived(lua_State *L, struct luampO_arrival *arrival)
  */
 
 static void
-let_go(lua_State *L, struct luampO_object *object)
+let_go(struct luampO_object *object)
 {
     if (object->attached) {
         object->class->detach(object);
@@ -114,14 +107,9 @@ let_go(lua_State *L, struct luampO_object *object)
     object->cell = NULL;
     if (object->is_part)
         return;
-    /* Another userdata may have been made for the cell since this one was found to be garbage. */
-    if (push_interned(L, object->class, object->handle)) {
-        bool is_other = lua_touserdata(L, -1) != object;
-        lua_pop(L, 1);
-        if (is_other)
-            return;
-    }
-    if (!is_arriving(object->handle))
+    /* Something else may stand for the object: a value of another state, a handle of a program in C, or
+       another userdata that was made for the cell since this one was found to be garbage. */
+    if (amp_unkeep(object->handle) && !is_arriving(object->handle))
         amp_unhold(object->handle);
 }
 
@@ -130,14 +118,14 @@ object_gc(lua_State *L)
 {
     struct luampO_object *object = luampO_peek(L, 1);
     if (object)
-        let_go(L, object);
+        let_go(object);
     return 0;
 }
 
 void
 luampO_close(lua_State *L, struct luampO_object *object)
 {
-    let_go(L, object);
+    let_go(object);
     push_interned_table(L);
     lua_pushnil(L);
     lua_rawseti(L, -2, intern_key(object->class, object->handle));
@@ -261,8 +249,11 @@ luampO_charge(lua_State *L, size_t bytes)
 void
 luampO_made(lua_State *L, struct luampO_object *object, struct amp_cell *cell)
 {
+    if (amp_keep_room(amp_cell_index(cell)) != 0)
+        luampO_failed(L, object->class, cell, -ENOMEM);
     object->handle = amp_cell_ready(cell);
     object->cell = cell;
+    amp_keep(object->handle);
     push_interned_table(L);
     lua_pushvalue(L, -2);
     lua_rawseti(L, -2, intern_key(object->class, object->handle));
@@ -276,12 +267,15 @@ luampO_push(lua_State *L, const struct luampO_class *class, amp_handle handle)
     if (push_interned(L, class, handle))
         return;
     struct luampO_object *object = luampO_push_new(L, class);
+    if (amp_keep_room(amp_handle_index(handle)) != 0)
+        luampB_raise(L, "receive an object", -ENOMEM);
     push_interned_table(L);
     lua_pushvalue(L, -2);
     lua_rawseti(L, -2, intern_key(class, handle));
     lua_pop(L, 1);
     object->handle = handle;
     object->cell = amp_cell_of(handle);
+    amp_keep(handle);
 }
 
 void
@@ -654,9 +648,8 @@ luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **wh
     return 1;
 }
 
-/* The class with this id. Its module may not have been needed here so far. */
-static const struct luampO_class *
-known_class(lua_State *L, uint32_t id)
+const struct luampO_class *
+luampO_known_class(lua_State *L, uint32_t id)
 {
     static const char *const modules[] = {"luamp.sync", "luamp.ipc", "luamp.thread"};
     for (size_t i = 0; i < sizeof modules / sizeof *modules && luampO_class_of(id) == NULL; i++) {
@@ -677,7 +670,7 @@ luampO_from_wire(lua_State *L, const struct luampO_wire *wire)
     if (wire->kind == 0 || wire->kind >= LUAMPO_CLASSES || wire->ncells != 1)
         return 0;
     luampB_join_family(L);
-    const struct luampO_class *class = known_class(L, wire->kind);
+    const struct luampO_class *class = luampO_known_class(L, wire->kind);
     if (class == NULL)
         return 0;
     struct amp_cell *cell = amp_cell_of(wire->cell[0]);

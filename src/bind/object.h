@@ -13,32 +13,11 @@
 #define LUAMP_OBJECT_H
 
 #include "bind.h"
+#include "wire.h"
 
 #include <string.h>
 
 struct luampO_object;
-
-enum luampO_class_id { /* as written in messages */
-    LUAMPO_LOCK = 1,
-    LUAMPO_RLOCK,
-    LUAMPO_SEMAPHORE,
-    LUAMPO_BOUNDED_SEMAPHORE,
-    LUAMPO_EVENT,
-    LUAMPO_CONDITION,
-    LUAMPO_BARRIER,
-    LUAMPO_QUEUE,
-    LUAMPO_JOINABLE_QUEUE,
-    LUAMPO_SIMPLE_QUEUE,
-    LUAMPO_CONNECTION,
-    LUAMPO_VALUE,
-    LUAMPO_ARRAY,
-    LUAMPO_DICT,
-    LUAMPO_LIST,
-    LUAMPO_SHARED_MEMORY,
-    LUAMPO_LOCAL,
-    LUAMPO_LISTENER,
-    LUAMPO_CLASSES,
-};
 
 struct luampO_class {
     const char *name;   /* "Lock" */
@@ -80,6 +59,9 @@ struct luampO_object {
     bool is_part;          /* of another object, which its user value keeps alive */
     bool owes_error;       /* a queue: its user value is what the next get raises */
 };
+
+/* The class with this id, or NULL. Its module may not have been needed here so far: then it is required. */
+const struct luampO_class *luampO_known_class(lua_State *L, uint32_t id);
 
 /* Makes the class known to the state: its metatable. */
 void luampO_define(lua_State *L, const struct luampO_class *class);
@@ -161,12 +143,7 @@ void luampO_close(lua_State *L, struct luampO_object *object);
 /*
  * Sending.
  */
-struct luampO_wire {
-    uint32_t kind;
-    uint32_t ncells;
-    uint64_t cell[2];
-    uint64_t extra;
-};
+
 int luampO_to_wire(lua_State *L, int index, struct luampO_wire *out, const char **why);
 int luampO_from_wire(lua_State *L, const struct luampO_wire *wire);
 
@@ -178,7 +155,7 @@ struct luampO_arrival {
     struct luampO_arrival *before;
 };
 void luampO_arriving(struct luampO_arrival *arrival, const uint64_t *cells, uint32_t n);
-void luampO_arrived(lua_State *L, struct luampO_arrival *arrival);
+void luampO_arrived(struct luampO_arrival *arrival);
 
 /*
  * Names.

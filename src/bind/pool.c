@@ -101,7 +101,7 @@ native_take(lua_State *L)
     lua_pushcfunction(L, luampB_decode_message);
     lua_pushlightuserdata(L, &values);
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
-    luampO_arrived(L, &arrival);
+    luampO_arrived(&arrival);
     amp_message_done(&message);
     if (status != LUA_OK) {
         lua_pushboolean(L, 0);

@@ -213,6 +213,9 @@ prepare_child(void *argument)
         close(nothing);
     }
     luampB_signals_in_child(L);
+    luamp_Options options = luampB_options(L);
+    if (options.in_child)
+        options.in_child(L, options.data);
 }
 
 void
@@ -813,6 +816,12 @@ luampB_main_process(lua_State *L)
     luampB_handle_interrupt(L);
     luampB_replace_exit(L);
     luampB_open_output(L, true);
+}
+
+bool
+luampB_is_child(void)
+{
+    return is_child;
 }
 
 bool

@@ -170,6 +170,19 @@ check_main_thread(lua_State *L, const char *what)
         luaL_error(L, "%s is for the main thread only: a thread gets no signals", what);
 }
 
+/* Of a program that luamp is embedded in some signals are its own; see luamp_Options. */
+static void
+check_permission(lua_State *L, int number)
+{
+    unsigned needed = number == SIGINT    ? LUAMP_SIGINT
+                      : number == SIGCHLD ? LUAMP_SIGCHLD
+                      : number == SIGQUIT ? LUAMP_SIGQUIT
+                                          : LUAMP_SIGNALS_OTHER;
+    if (!luampB_is_child() && !(luampB_options(L).signals & needed))
+        luaL_error(L, "signal %d (%s) is left to the program that luamp is embedded in", number,
+                   strsignal(number));
+}
+
 static void
 push_handler(lua_State *L, int number)
 {
@@ -218,6 +231,7 @@ signal_signal(lua_State *L)
     check_main_thread(L, "signal.signal");
     if (number == luampB_nudge_signal())
         return luaL_error(L, "signal %d is luamp's own: by it threads are ended", number);
+    check_permission(L, number);
     if (!lua_isfunction(L, 2) &&
         !(lua_isinteger(L, 2) &&
           (lua_tointeger(L, 2) == DEFAULT || lua_tointeger(L, 2) == IGNORE)))

@@ -199,7 +199,7 @@ snapshot_gc(lua_State *L)
     while (amp_snapshot_next(&s->snapshot, &key, &value)) { /* objects that became no userdata */
         struct luampO_arrival arrival;
         luampO_arriving(&arrival, value.cells, value.ncells);
-        luampO_arrived(L, &arrival);
+        luampO_arrived(&arrival);
     }
     amp_snapshot_done(&s->snapshot);
     return 0;
@@ -225,7 +225,7 @@ snapshot_next(lua_State *L)
     lua_pushlightuserdata(L, &value);
     int status = lua_pcall(L, 1, 1, 0);
     if (value.ncells > 0)
-        luampO_arrived(L, &arrival);
+        luampO_arrived(&arrival);
     if (status != LUA_OK)
         return lua_error(L);
     lua_settop(L, top + 1);
@@ -353,7 +353,7 @@ list_newindex(lua_State *L)
         if (amp_list_pop(object->cell, (uint64_t) i, &message) == 0) {
             struct luampO_arrival arrival;
             luampO_arriving(&arrival, message.cells, message.ncells);
-            luampO_arrived(L, &arrival);
+            luampO_arrived(&arrival);
             amp_message_done(&message);
         }
         return 0;

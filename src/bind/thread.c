@@ -71,7 +71,7 @@ struct thread {
     char *failure;         /* what it ended by, or NULL; settled when its life is over */
 
     /* How it begins. */
-    bool has_short_names;
+    luamp_Options options;
     char *path, *cpath;
     struct parcel classes; /* what it must know before it can decode the next */
     struct parcel target;
@@ -346,7 +346,7 @@ open_parcel(lua_State *L, struct parcel *parcel)
     lua_pushcfunction(L, luampB_decode_message);
     lua_pushlightuserdata(L, &message);
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
-    luampO_arrived(L, &arrival);
+    luampO_arrived(&arrival);
     free_parcel(parcel);
     if (status != LUA_OK)
         lua_error(L);
@@ -371,9 +371,7 @@ open_state(lua_State *L, const struct thread *thread)
         lua_gc(L, LUA_GCGEN, 0, 0); /* as the program's own state; while there is nothing to mark */
     lua_gc(L, LUA_GCSTOP);
     luaL_openlibs(L);
-    luamp_openlibs(L);
-    if (thread->has_short_names)
-        luampB_short_names(L);
+    luamp_openlibs_with(L, &thread->options);
     set_package_field(L, "path", thread->path);
     set_package_field(L, "cpath", thread->cpath);
     lua_getglobal(L, LUA_MATHLIBNAME);
@@ -642,7 +640,7 @@ copy_package_field(lua_State *L, const char *field)
 static void
 inherit(lua_State *L, struct thread *thread)
 {
-    thread->has_short_names = luampB_has_short_names(L);
+    thread->options = luampB_options(L);
     thread->path = copy_package_field(L, "path");
     thread->cpath = copy_package_field(L, "cpath");
     thread->starter = amp_self.member;

@@ -173,6 +173,24 @@ make_family(const char *name)
     return failure;
 }
 
+/* A thread that is not ours, and joined, may end without a word. */
+static pthread_key_t ends;
+static pthread_once_t ends_once = PTHREAD_ONCE_INIT;
+static bool has_ends;
+
+static void
+thread_ends(void *unused)
+{
+    (void) unused;
+    amp_family_leave(0);
+}
+
+static void
+make_ends(void)
+{
+    has_ends = pthread_key_create(&ends, thread_ends) == 0;
+}
+
 int
 amp_family_join(const char *name)
 {
@@ -184,13 +202,19 @@ amp_family_join(const char *name)
     bool is_there = amp_arena.base != NULL;
     int failure = is_there ? 0 : make_family(name);
     pthread_mutex_unlock(&making);
-    return is_there ? amp_member_begin(name) : failure;
+    if (is_there)
+        failure = amp_member_begin(name);
+    pthread_once(&ends_once, make_ends);
+    if (failure == 0 && has_ends)
+        pthread_setspecific(ends, &ends);
+    return failure;
 }
 
 /* What the core has of the calling thread's, besides its slot. */
 static void
 forget_thread(void)
 {
+    amp_handle_thread_leave();
     amp_ring_thread_leave();
     amp_roster_thread_leave();
     amp_lock_thread_leave();

@@ -15,7 +15,7 @@
 #include "value.h"
 
 /* Makes the calling thread a member of this process's family, and makes the family first if there
-   is none. Called before the first object; cheap when done already. 0; -ENOTSUP when this kernel
+   is none. Called before the first object; cheap when done already. It leaves when it ends. 0; -ENOTSUP when this kernel
    does not do for dead owners of locks what luamp relies on; or the failure of what could not be
    had. */
 int amp_family_join(const char *name);

@@ -629,6 +629,73 @@ amp_handle_sent_done(void)
     }
 }
 
+/*
+ * Counts of what stands for an object in this thread.
+ */
+
+static __thread struct {
+    uint32_t **pieces; /* of AMP_ROW_CHUNK counts each, or NULL */
+    uint32_t n;
+} kept;
+
+int
+amp_keep_room(uint32_t index)
+{
+    uint32_t piece = index / AMP_ROW_CHUNK;
+    if (piece >= kept.n) {
+        uint32_t n = piece + 1 > 2 * kept.n ? piece + 1 : 2 * kept.n;
+        uint32_t **more = realloc(kept.pieces, n * sizeof *more);
+        if (more == NULL)
+            return -ENOMEM;
+        memset(more + kept.n, 0, (n - kept.n) * sizeof *more);
+        kept.pieces = more;
+        kept.n = n;
+    }
+    if (kept.pieces[piece] == NULL)
+        kept.pieces[piece] = calloc(AMP_ROW_CHUNK, sizeof **kept.pieces);
+    return kept.pieces[piece] ? 0 : -ENOMEM;
+}
+
+/* NULL: nothing in this thread ever stood for the cell. */
+static uint32_t *
+kept_count(uint32_t index)
+{
+    uint32_t piece = index / AMP_ROW_CHUNK;
+    if (piece >= kept.n || kept.pieces[piece] == NULL)
+        return NULL;
+    return &kept.pieces[piece][index % AMP_ROW_CHUNK];
+}
+
+void
+amp_keep(amp_handle handle)
+{
+    ++*kept_count(amp_handle_index(handle));
+}
+
+bool
+amp_unkeep(amp_handle handle)
+{
+    uint32_t *count = kept_count(amp_handle_index(handle));
+    return count != NULL && *count > 0 && --*count == 0;
+}
+
+bool
+amp_is_kept(amp_handle handle)
+{
+    const uint32_t *count = kept_count(amp_handle_index(handle));
+    return count != NULL && *count > 0;
+}
+
+void
+amp_handle_thread_leave(void)
+{
+    for (uint32_t i = 0; i < kept.n; i++)
+        free(kept.pieces[i]);
+    free(kept.pieces);
+    kept.pieces = NULL;
+    kept.n = 0;
+}
+
 /* For each object that the member holds. */
 static void
 each_held(uint32_t member, void (*visit)(uint32_t member, uint32_t cell))

@@ -278,6 +278,26 @@ void amp_handling(bool on);
 void amp_handles_taken(struct amp_cell *carrier, const uint64_t *handles, uint32_t n);
 void amp_handles_dropped(struct amp_cell *carrier, const uint64_t *handles, uint32_t n);
 
+/*
+ * A thread may have several things that stand for one object: values of several Lua states, handles of
+ * a program in C. They share the member's one bit, so they are counted, in memory of the thread's own;
+ * who has let go of the last one of them calls amp_unhold. A fork's child has a copy, as of the bits.
+ */
+
+/* Room for amp_keep of this cell: 0 or -ENOMEM. */
+int amp_keep_room(uint32_t index);
+
+/* One more. There is room, and the member holds the object or is about to. */
+void amp_keep(amp_handle handle);
+
+/* One less: true when none is left. */
+bool amp_unkeep(amp_handle handle);
+
+bool amp_is_kept(amp_handle handle);
+
+/* The calling thread is no member any more. */
+void amp_handle_thread_leave(void);
+
 /* All that `from` holds, `to` holds too. For a fork: `to` is reserved. */
 void amp_holders_copy(uint32_t from, uint32_t to);
 

@@ -247,15 +247,17 @@ run_program(lua_State *L, const struct options *options)
 static void
 open_libraries(lua_State *L, const struct options *options)
 {
+    luamp_Options ours = LUAMP_OPTIONS_INIT;
+
+    ours.short_names = options->short_names;
+    ours.signals = LUAMP_SIGINT | LUAMP_SIGCHLD | LUAMP_SIGQUIT | LUAMP_SIGNALS_OTHER;
     lua_gc(L, LUA_GCSTOP);
     if (options->ignore_environment) {
         lua_pushboolean(L, 1);
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV"); /* the libraries look for it */
     }
     luaL_openlibs(L);
-    luamp_openlibs(L);
-    if (options->short_names)
-        luampB_short_names(L);
+    luamp_openlibs_with(L, &ours);
     luampB_main_process(L);
     make_arg_table(L, options);
     lua_gc(L, LUA_GCRESTART);

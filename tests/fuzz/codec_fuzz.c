@@ -8,11 +8,12 @@
  *
  * Each input is decoded in a Lua state whose allocator refuses more than a fixed multiple of the
  * input's length, as a stranger's message and as a family's.  What is decoded is then encoded and
- * decoded once more.  Three promises are checked:
+ * decoded once more.  The reader of programs in C reads it as well.  Four promises are checked:
  *
  *   - decoding ends with values, or with an error that says that the message is at fault;
  *   - it takes no memory out of proportion;
- *   - what was received can be sent on, with no more memory, and arrives as as many values.
+ *   - what was received can be sent on, with no more memory, and arrives as as many values;
+ *   - to the reader it is a message when it is one to the decoder, and malformed when it is that.
  *
  * Lua does not defend itself against made-up bytecode, and a family's messages are trusted with
  * it.  So luaL_loadbufferx is wrapped (by the linker's --wrap), and loads only functions of the
@@ -33,6 +34,7 @@
 #include "codec.h"
 #include "codec_format.h"
 #include "fake_object.h"
+#include "luamp.h"
 
 /* Memory that one decode or encode may take. */
 #define BYTES_PER_BYTE 200
@@ -239,12 +241,40 @@ check_values (lua_State *L, size_t length, unsigned flags)
     return lua_gettop(L) == 1 + count ? NULL : "not as many values arrive as were sent on";
 }
 
+/*
+ * The reader of programs in C, which does not know bytecode, nor what there is to be had by name.
+ */
+
+static const char *
+check_reader (const struct input *input, int accepted, unsigned flags)
+{
+    static luamp_Reader *reader;
+    luamp_Item item = {.type = LUAMP_TNIL};
+    const char *error = accepted ? "" : lua_tostring(state, -1);
+
+    if (!reader && !(reader = luamp_reader_new()))
+        abort();
+    int result = luamp_reader_load(reader, input->bytes, input->length);
+    while (result == LUAMP_OK && item.type != LUAMP_TNONE)
+        result = luamp_read(reader, &item);
+    if (accepted)
+        return result == LUAMP_OK ? NULL : "the reader refuses what the decoder reads";
+    if (!error || flags != (LUAMPC_FUNCTIONS | LUAMPC_OBJECTS)
+        || !strstr(error, "malformed message") || strstr(error, "not a function of ours")
+        || strstr(error, "too many upvalues"))
+        return NULL;
+    return result == LUAMP_MALFORMED ? NULL : "the reader reads what is malformed to the decoder";
+}
+
 /* Decodes the input; returns what is wrong, or NULL.  *accepted: it was a message. */
 static const char *
 check_input (struct input *input, unsigned flags, int *accepted)
 {
     lua_settop(state, 0);
     *accepted = push_and_decode(state, input, flags) == LUA_OK;
+    const char *wrong = check_reader(input, *accepted, flags);
+    if (wrong)
+        return wrong;
     if (*accepted)
         return check_values(state, input->length, flags);
     return check_error(state, "malformed message", "cannot receive",

@@ -31,9 +31,26 @@ local public = exported "libluamp.so"
 for _, name in ipairs {"luamp_main", "luamp_openlibs", "luamp_version", "luaopen_luamp"} do
     cli.ok(public:find(name, 1, true), "the library exports " .. name, public)
 end
-local rest = public:gsub("luaopen_luamp[%w_]*", ""):gsub("luamp_%w+", "")
+local rest = public:gsub("luaopen_luamp[%w_]*", ""):gsub("luamp_[%w_]+", "")
     :gsub("amp_public_[%w_]+", "")
 cli.ok(not rest:find "%S", "and nothing that is not public", rest)
+
+-- All that the header declares, and so a program can call.
+local header = io.open(source .. "/src/luamp.h"):read "a":gsub("/%*.-%*/", "")
+local missing = {}
+for name in header:gmatch "LUAMP_API [%w_ ]-%*?(lua[%w_]+)%(" do
+    if not (" " .. public .. " "):find(" " .. name .. " ", 1, true) then
+        missing[#missing + 1] = name
+    end
+end
+cli.ok(#missing == 0, "every function of the header is exported", table.concat(missing, " "))
+
+-- The layers: no Lua below the modules.
+for _, layer in ipairs {"core", "capi"} do
+    local undefined = cli.shell(("nm -u %s/.libs/lib%s.a"):format(build, layer))
+    cli.ok(undefined.status == 0 and not undefined.out:find "U lua_" and not undefined.out:find "U luaL_",
+        "no function of Lua's is used in src/" .. layer)
+end
 local module = exported "luamp.so"
 cli.ok(module:find "luaopen_luamp" and not module:gsub("luaopen_luamp[%w_]*", ""):find "%S",
     "the module exports its openers only", module)
@@ -48,6 +65,12 @@ cli.expect("the header is plain C",
     cli.shell(compiler .. " -std=c99 -pedantic -Wall -Wextra -Werror -I" .. source .. "/src "
         .. (os.getenv "LUA_CFLAGS" or "") .. " -c header.c"),
     {status = 0, out = "", err = ""})
+if cli.shell("command -v g++").status == 0 then
+    cli.expect("and plain C++",
+        cli.shell("g++ -x c++ -std=c++17 -pedantic -Wall -Wextra -Werror -I" .. source .. "/src "
+            .. (os.getenv "LUA_CFLAGS" or "") .. " -c header.c"),
+        {status = 0, out = "", err = ""})
+end
 local stated = cli.shell("cd " .. source .. " && build-aux/version").out
 cli.ok(cli.run("--version").out:match "^luamp (%S+)" == stated,
     "the program's version is the header's", stated)
