@@ -12,6 +12,7 @@
 #ifndef LUAMP_CODEC_H
 #define LUAMP_CODEC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -74,6 +75,9 @@ void luampC_push_class (lua_State *L, const char *name);
  */
 int luampC_decode (lua_State *L, const void *bytes, size_t length, unsigned flags);
 int luampC_is_plain (const void *bytes, size_t length);
+
+/* True when the message is one boolean or number: then to decode it cannot fail. */
+bool luampC_is_number (const void *bytes, size_t length);
 
 /* Accept bytecode, and require the modules that a message names.  Never for a stranger's. */
 #define LUAMPC_FUNCTIONS 1u

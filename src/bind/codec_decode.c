@@ -755,3 +755,16 @@ luampC_is_plain (const void *bytes, size_t length)
 {
     return length > 0 && *(const unsigned char *) bytes != TAG_MESSAGE;
 }
+
+bool
+luampC_is_number (const void *bytes, size_t length)
+{
+    const unsigned char *at = bytes, *end = at + length;
+
+    if (length == 0)
+        return false;
+    unsigned tag = *at++;
+    enum plain_kind kind = read_plain(&at, end, tag).kind;
+    return at == end
+           && (kind == PLAIN_BOOLEAN || kind == PLAIN_INTEGER || kind == PLAIN_FLOAT);
+}

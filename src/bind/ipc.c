@@ -47,9 +47,10 @@ run_handlers_and_keep(lua_State *L, struct luampB_outgoing *out)
     luampB_run_handlers(L);
 }
 
-int
-luampB_send(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, amp_time deadline,
-            struct amp_what *what)
+/* The message is written, and has to be published. Failures of amp_ring_reserve, but -EINTR. */
+static int
+reserve(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, amp_time deadline,
+        struct amp_what *what)
 {
     unsigned char *where;
     int result;
@@ -62,8 +63,17 @@ luampB_send(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, a
         luampC_write_scalar(L, out->scalar, where);
     else
         memcpy(where, out->message.bytes, out->message.length);
-    amp_ring_publish(queue);
     return 0;
+}
+
+int
+luampB_send(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, amp_time deadline,
+            struct amp_what *what)
+{
+    int result = reserve(L, queue, out, deadline, what);
+    if (result == 0)
+        amp_ring_publish(queue);
+    return result;
 }
 
 int
@@ -211,6 +221,28 @@ queue_get_nowait(lua_State *L)
     return get(L, AMP_AT_ONCE);
 }
 
+/* Puts what follows place `from` of the list at index 2, as long as it is booleans and numbers, in
+   the same step as the message that has been reserved. How many. */
+static unsigned
+add_numbers(lua_State *L, struct amp_cell *queue, lua_Integer from, lua_Integer n)
+{
+    struct amp_small small[AMP_BATCH - 1];
+    unsigned count = 0;
+    while (count < AMP_BATCH - 1 && from + count < n) {
+        int type = lua_rawgeti(L, 2, from + count + 1);
+        bool is_number = type == LUA_TNUMBER || type == LUA_TBOOLEAN;
+        if (is_number) {
+            unsigned char *end = luampC_write_scalar(L, -1, small[count].bytes);
+            small[count].length = (uint8_t) (end - small[count].bytes);
+            count++;
+        }
+        lua_pop(L, 1);
+        if (!is_number)
+            break;
+    }
+    return amp_ring_add(queue, small, count);
+}
+
 /* put_many(list[, timeout]): how many were put, and the reason where not all. */
 static int
 queue_put_many(lua_State *L)
@@ -219,21 +251,28 @@ queue_put_many(lua_State *L)
     luaL_checktype(L, 2, LUA_TTABLE);
     amp_time deadline = luampB_timeout(L, 3);
     lua_Integer n = luaL_len(L, 2);
+    bool is_plain = !lua_getmetatable(L, 2); /* its elements are what rawgeti says */
     struct amp_what what = luampB_what_for(object);
     for (lua_Integer i = 1; i <= n; i++) {
         lua_settop(L, 3);
-        if (lua_geti(L, 2, i) == LUA_TNIL)
+        int type = lua_geti(L, 2, i);
+        if (type == LUA_TNIL)
             return luaL_error(L, "list[%I] is nil, which is not a message; what stands before it "
                               "was put", (LUAI_UACINT) i);
-        lua_pushfstring(L, "list[%I]", i);
+        const char *root = "list";
+        if (type != LUA_TNUMBER && type != LUA_TBOOLEAN && type != LUA_TSTRING)
+            root = lua_pushfstring(L, "list[%I]", (LUAI_UACINT) i);
         struct luampB_outgoing out;
-        luampB_encode(L, 4, lua_tostring(L, 5), &out);
-        int result = luampB_send(L, object->cell, &out, deadline, &what);
+        luampB_encode(L, 4, root, &out);
+        int result = reserve(L, object->cell, &out, deadline, &what);
         if (result != 0) {
             lua_pushinteger(L, i - 1);
             lua_pushstring(L, luampB_reason(L, result, "full", "put"));
             return 2;
         }
+        unsigned more = is_plain ? add_numbers(L, object->cell, i, n) : 0;
+        amp_ring_publish_many(object->cell, 1 + more);
+        i += more;
     }
     lua_pushinteger(L, n);
     return 1;
@@ -243,7 +282,30 @@ struct gathering {
     struct amp_cell *queue;
     struct amp_what *what;
     lua_Integer max;
+    lua_Integer room; /* places that the list has already */
 };
+
+/* Adds the numbers and booleans that come next to the list at index 2, from place n on; how many.
+   Nothing that has been taken may get lost, so only as many are taken as there is room for. */
+static lua_Integer
+gather_numbers(lua_State *L, const struct gathering *gathering, lua_Integer n)
+{
+    struct amp_small small[AMP_BATCH];
+    lua_Integer from = n;
+    while (n <= gathering->room) {
+        lua_Integer left = gathering->room - n + 1;
+        unsigned count = amp_ring_take_small(gathering->queue, small,
+                                             left < AMP_BATCH ? (unsigned) left : AMP_BATCH,
+                                             luampC_is_number);
+        if (count == 0)
+            break;
+        for (unsigned i = 0; i < count; i++) {
+            luampC_decode(L, small[i].bytes, small[i].length, 0);
+            lua_rawseti(L, 2, n++);
+        }
+    }
+    return n - from;
+}
 
 /* gather(gathering, list): adds the messages that are there; up to max in the list. */
 static int
@@ -252,6 +314,9 @@ gather(lua_State *L)
     const struct gathering *gathering = lua_touserdata(L, 1);
     struct amp_message message;
     for (lua_Integer n = 2; n <= gathering->max; n++) {
+        n += gather_numbers(L, gathering, n);
+        if (n > gathering->max)
+            break;
         if (amp_ring_take(gathering->queue, AMP_AT_ONCE, gathering->what, &message) != 0)
             break;
         if (luampB_decode(L, &message) != 1) /* not a queue's own message: only its first value */
@@ -274,7 +339,10 @@ queue_get_many(lua_State *L)
         return raise_owed(L, object);
     uint32_t ready = amp_ring_size(object->cell);
     lua_settop(L, 3);
-    lua_createtable(L, (int) (ready < max ? ready : max), 0);
+    lua_Integer room = ready > AMP_BATCH ? ready : AMP_BATCH; /* more may come meanwhile */
+    if (room > max)
+        room = max;
+    lua_createtable(L, (int) room, 0);
     struct amp_what what = luampB_what_for(object);
     struct amp_message message;
     int result;
@@ -284,7 +352,7 @@ queue_get_many(lua_State *L)
     if (luampB_decode(L, &message) != 1)
         lua_settop(L, 5);
     lua_seti(L, 4, 1);
-    struct gathering gathering = {object->cell, &what, max};
+    struct gathering gathering = {object->cell, &what, max, room};
     lua_pushcfunction(L, gather);
     lua_pushlightuserdata(L, &gathering);
     lua_pushvalue(L, 4);

@@ -149,6 +149,7 @@ struct amp_cell {
             amp_word q_done;                 /* tasks done */
             uint32_t q_leases;               /* run of leases, or 0 */
             uint32_t q_leases_n;
+            _Atomic uint32_t q_taken_in_vain; /* count of takes that a producer has paused at */
         };
         struct {                             /* AMP_PIPE_END: its queues, or 0 */
             amp_handle p_in, p_out;

@@ -25,6 +25,8 @@ struct frame {
 #define FIRST_OFFSET ((uint32_t) sizeof(struct segment))
 #define SEGMENT_PAGES_FIRST 4u
 #define SEGMENT_PAGES_MAX 256u
+#define STEP_LENGTH (128u << 10) /* of messages from this on, so many bytes ahead are enough */
+#define STEP_AHEAD (2u << 20)
 #define COPY_MAX 4096u /* a message up to this is copied out, a larger one is read in place */
 
 #define POSITION(page, offset) ((uint64_t) (page) << 32 | (offset))
@@ -287,6 +289,29 @@ take_role(struct amp_lock *role, amp_time deadline, struct amp_what *what)
     return result < 0 ? result : 0;
 }
 
+/*
+ * A producer of large messages that is far ahead writes each into memory that no cache has yet, and
+ * the consumer reads it from where it has left all caches: several times slower for both than to go
+ * in step. So it waits a moment for a consumer that is at work, and for no other: one that took
+ * nothing the last time is not waited for until it takes again. It is a pause, never a wait: a queue
+ * without limit has none.
+ */
+static void
+keep_step(struct amp_cell *q, size_t length)
+{
+    if (length < STEP_LENGTH)
+        return;
+    for (int i = 0; i < AMP_LONG_SPIN; i++) {
+        uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_relaxed);
+        uint32_t published = atomic_load_explicit(&q->q_published, memory_order_relaxed);
+        uint32_t ahead = amp_count_difference(amp_count(published), amp_count(taken));
+        if (ahead * (uint64_t) length <= STEP_AHEAD || q->q_taken_in_vain == amp_count(taken))
+            return;
+        if (!amp_spin(&q->q_taken, taken) && i == AMP_LONG_SPIN - 1)
+            q->q_taken_in_vain = amp_count(taken);
+    }
+}
+
 int
 amp_ring_reserve(struct amp_cell *q, size_t length, const uint64_t *handles, uint32_t n,
                  amp_time deadline, struct amp_what *what, unsigned char **where)
@@ -294,6 +319,7 @@ amp_ring_reserve(struct amp_cell *q, size_t length, const uint64_t *handles, uin
     if (length > AMP_MESSAGE_MAX ||
         FIRST_OFFSET + frame_size(length, n) + sizeof(struct frame) > UINT32_MAX)
         return -EMSGSIZE; /* an offset has 32 bits */
+    keep_step(q, length);
     bool role = false, spun = false;
     int result;
     for (;;) {
@@ -327,12 +353,43 @@ amp_ring_reserve(struct amp_cell *q, size_t length, const uint64_t *handles, uin
     return result;
 }
 
+unsigned
+amp_ring_add(struct amp_cell *q, const struct amp_small *small, unsigned n)
+{
+    uint32_t published = amp_count(atomic_load_explicit(&q->q_published, memory_order_relaxed));
+    _Atomic uint64_t *written = &q->q_tail[(published + 1) & 1];
+    uint64_t tail = atomic_load_explicit(written, memory_order_relaxed), end = tail;
+    unsigned added = 0;
+    for (unsigned i = 0; i < n && i < AMP_BATCH - 1; i++) {
+        uint64_t size = frame_size(small[i].length, 0);
+        if (OFFSET(tail) + size + sizeof(struct frame) > q->q_tail_size ||
+            has_limit_reached(q, published + 1 + i))
+            break;
+        struct frame *frame = frame_at(tail);
+        *frame = (struct frame) {.f_length = small[i].length};
+        memcpy(frame + 1, small[i].bytes, small[i].length);
+        tail += size;
+        if (i % 2 == 1) {
+            added = i + 1;
+            end = tail;
+        }
+    }
+    atomic_store_explicit(written, end, memory_order_relaxed);
+    return added;
+}
+
+void
+amp_ring_publish_many(struct amp_cell *q, unsigned n)
+{
+    amp_commit(&q->q_published, n, AMP_WAKE_ALL); /* the sleeper, and who waits for several */
+    amp_handle_sent_done();
+    leave_producers(q);
+}
+
 void
 amp_ring_publish(struct amp_cell *q)
 {
-    amp_commit(&q->q_published, 1, AMP_WAKE_ALL); /* the sleeper, and who waits for several */
-    amp_handle_sent_done();
-    leave_producers(q);
+    amp_ring_publish_many(q, 1);
 }
 
 /*
@@ -427,18 +484,26 @@ secure(uint64_t position, const struct frame *frame, struct amp_message *message
     return 0;
 }
 
+/* How many messages there are: all, or as many as were seen when there were none the last time.
+   The caller has the consumers' lock. */
+static uint32_t
+count_ready(struct amp_cell *q, uint32_t taken)
+{
+    if (q->q_published_seen == taken) {
+        /* acquire: pairs with the commit in amp_ring_publish_many() */
+        q->q_published_seen =
+            amp_count(atomic_load_explicit(&q->q_published, memory_order_acquire));
+    }
+    return amp_count_difference(q->q_published_seen, taken);
+}
+
 /* One attempt, under the consumers' lock: 0, -EAGAIN (empty), -ENOMEM. */
 static int
 take_message(struct amp_cell *q, struct amp_lease *lease, struct amp_message *message)
 {
     uint32_t taken = amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed));
-    if (q->q_published_seen == taken) {
-        /* acquire: pairs with the commit in amp_ring_publish() */
-        q->q_published_seen =
-            amp_count(atomic_load_explicit(&q->q_published, memory_order_acquire));
-        if (q->q_published_seen == taken)
-            return -EAGAIN;
-    }
+    if (count_ready(q, taken) == 0)
+        return -EAGAIN;
     uint64_t head = atomic_load_explicit(&q->q_head[taken & 1], memory_order_relaxed);
     head = next_message(q, head);
     const struct frame *frame = frame_at(head);
@@ -520,6 +585,41 @@ amp_ring_take_lease(struct amp_cell *q, uint32_t lease, amp_time deadline, struc
                     struct amp_message *message)
 {
     return take(q, &leases_of(q)[lease], deadline, what, message);
+}
+
+unsigned
+amp_ring_take_small(struct amp_cell *q, struct amp_small *small, unsigned max,
+                    bool (*wanted)(const void *bytes, size_t length))
+{
+    enter_consumers(q);
+    uint32_t taken = amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed));
+    uint64_t head = atomic_load_explicit(&q->q_head[taken & 1], memory_order_relaxed), next = head;
+    uint32_t ready = count_ready(q, taken);
+    if (max > AMP_BATCH)
+        max = AMP_BATCH;
+    if (max > ready)
+        max = ready;
+    unsigned n = 0;
+    for (unsigned i = 0; i < max; i++) {
+        head = next_message(q, head);
+        const struct frame *frame = frame_at(head);
+        if (frame->f_handles > 0 || frame->f_length > AMP_SMALL_LENGTH ||
+            !wanted(frame + 1, frame->f_length))
+            break;
+        small[i].length = (uint8_t) frame->f_length;
+        memcpy(small[i].bytes, frame + 1, frame->f_length);
+        head += frame_size(frame->f_length, 0);
+        if (i % 2 == 0) {
+            n = i + 1;
+            next = head;
+        }
+    }
+    if (n > 0) {
+        atomic_store_explicit(&q->q_head[(taken + 1) & 1], next, memory_order_release);
+        amp_commit(&q->q_taken, n, AMP_WAKE_ALL);
+    }
+    leave_consumers(q);
+    return n;
 }
 
 int

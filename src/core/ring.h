@@ -64,6 +64,29 @@ int amp_ring_reserve(struct amp_cell *queue, size_t length, const uint64_t *hand
 void amp_ring_publish(struct amp_cell *queue);
 
 /*
+ * Several small messages in one step. Always an odd number: a commit of as many leaves the position
+ * in force and writes the one beside it, as a commit of one does.
+ */
+#define AMP_BATCH 63        /* at most */
+#define AMP_SMALL_LENGTH 15 /* bytes of each, and no objects */
+
+struct amp_small {
+    uint8_t length;
+    unsigned char bytes[AMP_SMALL_LENGTH];
+};
+
+/* After amp_ring_reserve, before it is published: writes as many of the `n` small messages as there
+   is room for behind the one reserved, and says how many, an even number. The caller publishes one
+   more than that with amp_ring_publish_many. */
+unsigned amp_ring_add(struct amp_cell *queue, const struct amp_small *small, unsigned n);
+void amp_ring_publish_many(struct amp_cell *queue, unsigned n);
+
+/* Takes the oldest messages, up to `max` and AMP_BATCH, as long as they are small and `wanted` says
+   so of their bytes, which it must by looking at those alone. 0: there is none. Does not wait. */
+unsigned amp_ring_take_small(struct amp_cell *queue, struct amp_small *small, unsigned max,
+                             bool (*wanted)(const void *bytes, size_t length));
+
+/*
  * Leases, for the workers of a pool: what a worker took is noted before it is taken, so that when
  * it dies somebody can say what it worked on. The first 8 bytes of each message are its task's
  * number, not 0. A lease that was written for a message that was then not taken is erased by the
