@@ -8,7 +8,8 @@
  * wakes them. It stays broken until reset.
  *
  * The tickets are the truth. `b_arrived` is derived from them, and so derived again when the
- * owner of the barrier's lock died; a break that was begun is finished then. The places of those
+ * owner of the barrier's lock died; a break that was begun is finished then, at the latest by the
+ * burial of who had begun it: it may have had no ticket, only the object. The places of those
  * who wait are 1 ... b_arrived: who withdraws leaves its own to the one with the last. Should it
  * die in the middle of that, two have one place, but its own ticket is still there, and its burial
  * breaks the round.
@@ -50,5 +51,7 @@ void amp_barrier_reset(struct amp_cell *barrier);
 uint32_t amp_barrier_waiting(const struct amp_cell *barrier);
 
 void amp_barrier_bury(struct amp_cell *barrier, struct amp_ticket *ticket);
+
+extern const struct amp_kind_operations amp_barrier_operations;
 
 #endif

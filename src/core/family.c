@@ -71,6 +71,7 @@ static const struct amp_kind_operations condition_operations = {
 const struct amp_kind_operations *const amp_kinds[AMP_KINDS] = {
     [AMP_BOUNDED_SEMAPHORE] = &bounded_operations,
     [AMP_CONDITION] = &condition_operations,
+    [AMP_BARRIER] = &amp_barrier_operations,
     [AMP_QUEUE] = &amp_ring_operations,
     [AMP_PIPE_END] = &amp_pipe_end_operations,
     [AMP_ARRAY] = &amp_array_operations,

@@ -162,6 +162,8 @@ find_free(struct amp_header *h, uint32_t *index)
        the table should be free; and everywhere, when there are no new ones. */
     bool is_full = top == h->h_cells_max;
     uint32_t most = is_full ? top : h->h_cells_free > top / 4 ? 4096 : 0;
+    if (most > top)
+        most = top; /* no cell twice */
     for (uint32_t looked = 0; looked < most; looked++) {
         if (h->h_cells_rover == 0 || h->h_cells_rover >= top)
             h->h_cells_rover = 1;

@@ -11,6 +11,9 @@
  *  - A death in the middle of a message ends the connection for all who share it: each is told by
  *    -EPIPE. Any other death ends it for nobody.
  *  - A message of which the send has returned comes.
+ *  - While a message in a queue or a pipe carries the connection, it is open; with the last who has
+ *    it, or with what carries it, it ends.
+ *  - Who calls with a key, or is called, has a connection whose other side has proved it, or none.
  *  - Of a listener its path may stay. The next to listen there is then told that nobody does.
  *  - No cell, no descriptor and no entry of the table stays.
  */
@@ -36,7 +39,10 @@ struct end {
 static struct {
     struct end listener, near, far;
     struct amp_connecting connecting;
+    const char *key; /* of who listens and who calls, or NULL */
     bool is_begun; /* a message that a signal cut in two */
+    bool has_received; /* before the victim died */
+    bool has_ended;    /* before the victim died */
     int descriptors; /* before the point */
 } s;
 
@@ -45,8 +51,16 @@ static unsigned char small[2][SMALL];
 static char folder[] = "/tmp/luamp-killsweep-XXXXXX";
 static struct amp_address by_path, by_tcp;
 
-static const struct amp_terms of_listener = {.max_message = 1 << 20, .is_listener = true};
-static const struct amp_terms of_client = {.max_message = 1 << 20};
+static struct amp_terms
+terms(bool is_listener)
+{
+    return (struct amp_terms) {
+        .key = (const unsigned char *) s.key,
+        .key_length = s.key ? strlen(s.key) : 0,
+        .max_message = 1 << 20,
+        .is_listener = is_listener,
+    };
+}
 
 /*
  * Ends.
@@ -129,6 +143,7 @@ static int
 listen_at(const struct amp_address *address)
 {
     struct amp_endpoint *endpoint;
+    struct amp_terms of_listener = terms(true);
     int failure = amp_listen(address, &of_listener, &endpoint);
     if (failure == 0)
         s.listener = open_end(AMP_LISTENER, endpoint);
@@ -142,12 +157,20 @@ prepare_listener(void)
     tap_need(listen_at(&by_path) == 0);
 }
 
+static void
+prepare_listener_with_key(void)
+{
+    prepare_ends();
+    s.key = "a key that both sides have";
+    tap_need(listen_at(&by_path) == 0);
+}
+
 /* Both ends of a new connection are the test's. */
 static bool
 connect_ends(void)
 {
     struct amp_what what = {.kind = AMP_SOCKET};
-    struct amp_connecting c = {.terms = of_client};
+    struct amp_connecting c = {.terms = terms(false)};
     struct amp_endpoint *far = NULL;
     int connected = -ETIMEDOUT, taken = -EAGAIN;
     amp_time end = amp_now() + TAP_PATIENCE;
@@ -259,7 +282,7 @@ call_and_receive(void *argument)
 {
     int i = *(int *) argument;
     struct amp_what what = {.kind = AMP_SOCKET};
-    struct amp_connecting c = {.address = by_path, .terms = of_client};
+    struct amp_connecting c = {.address = by_path, .terms = terms(false)};
     close_end(&s.listener);
     atomic_store(&board->started[i], 1);
     int result = amp_connect(&c, amp_now() + TAP_PATIENCE, &what);
@@ -305,6 +328,7 @@ check_listener_works(void)
 static const char *
 clean(void)
 {
+    amp_connect_end(&s.connecting);
     close_end(&s.near);
     close_end(&s.far);
     close_end(&s.listener);
@@ -397,15 +421,31 @@ check_taken(void)
     return check_listener_works();
 }
 
+/* Goes on with a call: what came of it, or -ETIMEDOUT. */
+static int
+go_on_calling(amp_time deadline)
+{
+    struct amp_what what = {.kind = AMP_SOCKET};
+    int result = amp_connect(&s.connecting, deadline, &what);
+    if (result == 0) {
+        s.near = open_end(AMP_SOCKET, s.connecting.endpoint);
+        s.connecting.endpoint = NULL;
+    }
+    return result;
+}
+
+static int
+begin_call(amp_time deadline)
+{
+    s.connecting = (struct amp_connecting) {.address = by_path, .terms = terms(false)};
+    return go_on_calling(deadline);
+}
+
 static void
 call(void)
 {
-    struct amp_what what = {.kind = AMP_SOCKET};
-    s.connecting = (struct amp_connecting) {.address = by_path, .terms = of_client};
-    if (amp_connect(&s.connecting, AMP_FOREVER, &what) != 0)
-        return;
-    s.near = open_end(AMP_SOCKET, s.connecting.endpoint);
-    send_small(&s.near, VICTIMS);
+    if (begin_call(AMP_FOREVER) == 0)
+        send_small(&s.near, VICTIMS);
 }
 
 /* The victim called, and may have got as far as to wait for an answer. */
@@ -450,6 +490,159 @@ check_answered(void)
     const char *problem = check_end_comes();
     close_end(&s.far);
     return problem ? problem : check_listener_works();
+}
+
+static const char *check_sent(void);
+
+/*
+ * Connections made with a key. Each side says its hello and, when it has the other's, its proof: so each
+ * acts twice, and in between the other does. The test is the other.
+ */
+
+static int
+hold_listener(void *argument)
+{
+    (void) argument;
+    tap_stay();
+}
+
+/* While another process has the listener, the test's call does not answer at it. */
+static void
+prepare_call_with_key(void)
+{
+    prepare_listener_with_key();
+    help(0, hold_listener);
+    tap_need(begin_call(AMP_AT_ONCE) == -ETIMEDOUT);
+}
+
+/* The victim has answered with its hello and its proof. */
+static void
+take_nothing(void)
+{
+    struct amp_endpoint *made;
+    if (amp_listener_take(s.listener.endpoint, &made) != -EAGAIN)
+        _exit(1);
+}
+
+static void
+prove_key(void)
+{
+    tap_need(go_on_calling(AMP_AT_ONCE) == 0);
+}
+
+/* The test calls; the victim may have begun to answer, or the test does, which has the listener too. */
+static const char *
+check_taken_with_key(void)
+{
+    bury_victim();
+    amp_time end = amp_now() + TAP_PATIENCE;
+    int result;
+    while ((result = go_on_calling(AMP_AT_ONCE)) == -ETIMEDOUT) {
+        if (amp_now() > end)
+            return "who calls is not answered";
+        if (s.far.cell == NULL)
+            take_connection();
+    }
+    while (result == 0 && s.far.cell == NULL) {
+        if (amp_now() > end)
+            return "who proved its key has no connection";
+        take_connection();
+    }
+    if (result == -EPIPE ? s.far.cell != NULL : result != 0)
+        return "who called was told what is not so";
+    if (result == 0 && receive_soon(&s.near) != VICTIMS)
+        return "a connection with a key does not work";
+    close_end(&s.near);
+    close_end(&s.far);
+    return check_listener_works();
+}
+
+/* The test has proved its key, and takes the victim for a side that has. */
+static const char *
+check_proved(void)
+{
+    bury_victim();
+    int result = receive_soon(&s.near);
+    if (result != VICTIMS && result != -EPIPE)
+        return "who called got what nobody sent";
+    if (world.is_done && result != VICTIMS)
+        return "what was sent did not come";
+    if (result == VICTIMS && receive_soon(&s.near) != -EPIPE)
+        return "who called is not told that the other side has gone";
+    close_end(&s.near);
+    return check_listener_works();
+}
+
+static void
+begin_victims_call(void)
+{
+    begin_call(AMP_AT_ONCE);
+}
+
+static void
+begin_call_with_wrong_key(void)
+{
+    s.key = "a key that one side has";
+    begin_call(AMP_AT_ONCE);
+}
+
+static void
+finish_call(void)
+{
+    int result = go_on_calling(AMP_FOREVER);
+    if (result == 0)
+        send_small(&s.near, VICTIMS);
+    atomic_store(&board->result[0], result);
+}
+
+static void
+test_takes_nothing(void)
+{
+    struct amp_endpoint *made;
+    tap_need(amp_listener_take(s.listener.endpoint, &made) == -EAGAIN);
+}
+
+/* What the listener says of the victim's handshake: 0, and it is connected with s.far. */
+static int
+result_of_handshake(void)
+{
+    struct amp_endpoint *made;
+    amp_time end = amp_now() + TAP_PATIENCE;
+    int result;
+    do
+        result = amp_listener_take(s.listener.endpoint, &made);
+    while (result == -EAGAIN && amp_now() < end);
+    if (result == 0)
+        s.far = open_end(AMP_SOCKET, made);
+    return result;
+}
+
+static const char *
+check_call_with_key(void)
+{
+    bury_victim();
+    int result = result_of_handshake();
+    if (result == 0 ? world.is_done && board->result[0] != 0 : result != -EPIPE || world.is_done)
+        return "who answers was told what is not so";
+    if (result == 0) {
+        const char *problem = check_sent();
+        close_end(&s.far);
+        if (problem)
+            return problem;
+    }
+    return check_listener_works();
+}
+
+static const char *
+check_wrong_key(void)
+{
+    bury_victim();
+    int result = result_of_handshake();
+    if (result != -EKEYREJECTED && (result != -EPIPE || world.is_done))
+        return "who answers a wrong key was told what is not so";
+    if (world.is_done && board->result[0] != -EKEYREJECTED)
+        return "who has a wrong key was not told";
+    return check_listener_works();
 }
 
 /*
@@ -729,6 +922,346 @@ check_heir(void)
 }
 
 /*
+ * Two threads of the victim on one connection. A death takes both.
+ */
+
+static void (*beside)(void); /* what the second does */
+
+static void *
+second_thread(void *argument)
+{
+    (void) argument;
+    amp_thread_enter();
+    tap_need(amp_family_join("second") == 0);
+    amp_hold(amp_cell_handle(s.near.cell));
+    atomic_store(&board->seen[2], (int) amp_self.tid);
+    atomic_store(&board->started[1], 1);
+    beside();
+    atomic_store(&board->done[1], 1);
+    tap_stay();
+    return NULL;
+}
+
+static void
+begin_second(void (*function)(void))
+{
+    pthread_t thread;
+    beside = function;
+    tap_need(pthread_create(&thread, NULL, second_thread, NULL) == 0);
+    tap_need(tap_until(atomic_load(&board->started[1])));
+}
+
+/* Waits until the second thread, which has said that it is about to, sleeps. */
+static void
+second_sleeps(void)
+{
+    pid_t thread = atomic_load(&board->seen[2]);
+    tap_need(tap_until(tap_state(thread) == 'S'));
+}
+
+static void
+bury_both(void)
+{
+    bury_victim();
+    amp_roster_sweep();
+}
+
+static void
+begin_receiver(void)
+{
+    begin_second(receive_victims);
+}
+
+static void
+be_not_near_second(void)
+{
+    second_sleeps();
+    be_not_near();
+}
+
+static void
+begin_large_sender(void)
+{
+    begin_second(send_large);
+}
+
+static void
+send_others(void)
+{
+    tap_without_slices();
+    send_small(&s.near, OTHERS);
+}
+
+/* The second has sent half of its message, and the first waits behind it. */
+static void
+make_room_for_second(void)
+{
+    int result = receive_number(&s.far, AMP_AT_ONCE);
+    tap_need(result == -ETIMEDOUT || result == VICTIMS);
+    s.has_received = result == VICTIMS;
+}
+
+static const char *
+check_sent_by_both(void)
+{
+    bury_both();
+    if (!s.has_received && receive_soon(&s.far) != VICTIMS)
+        return "the first thread's message was sent, and did not come";
+    int result = receive_soon(&s.far);
+    if (result != OTHERS && (result != -EPIPE || world.is_done))
+        return "the second thread's message did not come, or torn";
+    return result == -EPIPE ? NULL : check_end_comes();
+}
+
+static void
+send_others_when_told(void)
+{
+    while (!atomic_load(&board->seen[0]))
+        tap_nap();
+    atomic_store(&board->seen[1], 1);
+    send_others();
+}
+
+static void
+begin_small_sender(void)
+{
+    begin_second(send_others_when_told);
+}
+
+/* The first has sent half of its message; now the second comes, and then there is room. */
+static void
+second_comes_behind(void)
+{
+    atomic_store(&board->seen[0], 1);
+    tap_need(tap_until(atomic_load(&board->seen[1])));
+    second_sleeps();
+    tap_need(receive_number(&s.far, AMP_AT_ONCE) == -ETIMEDOUT);
+}
+
+/* The test shares the near end. The second thread's message may have been the one that was torn. */
+static const char *
+check_both_beside(void)
+{
+    bury_both();
+    int sent = send_small(&s.near, OTHERS);
+    if (sent != (is_torn() ? -EPIPE : 0))
+        return "who shares the connection was told what is not so";
+    int result = receive_soon(&s.far);
+    if (result == VICTIMS)
+        result = receive_soon(&s.far);
+    else if (world.is_done)
+        return "what was sent did not come";
+    if (result == OTHERS && (is_torn() || atomic_load(&board->done[1])))
+        result = is_torn() ? receive_soon(&s.far) : receive_number(&s.far, AMP_AT_ONCE);
+    if (result != (is_torn() ? -EPIPE : OTHERS))
+        return "the other side got what nobody sent, or a torn stream";
+    return NULL;
+}
+
+/* The second thread still has what the first lets go of. */
+static void
+see_whether_open(void)
+{
+    s.has_ended = send_small(&s.far, VICTIMS) != 0 ||
+                  receive_number(&s.far, AMP_AT_ONCE) != -ETIMEDOUT;
+}
+
+static const char *
+check_dropped_by_one(void)
+{
+    bury_both();
+    return s.has_ended ? "one thread let go, and the other has no connection any more"
+                       : check_end_comes();
+}
+
+/*
+ * Connections and listeners that a message carries. Who takes it out must have had the descriptor: it
+ * does not travel.
+ */
+
+static void
+put_and_drop(struct amp_cell *queue, struct end *end)
+{
+    uint64_t handle = amp_cell_handle(end->cell);
+    queue_put_objects(queue, VICTIMS, SMALL, &handle, 1, AMP_AT_ONCE);
+    close_end(end);
+}
+
+/* The end that the only message has; the caller holds it then. */
+static struct end
+get_end(struct amp_cell *queue)
+{
+    uint64_t handle = 0, number;
+    size_t length;
+    uint32_t n = 0;
+    if (queue_get_objects(queue, &number, &length, &handle, &n, AMP_AT_ONCE) != 0 || n != 1)
+        return (struct end) {NULL, NULL};
+    return (struct end) {amp_cell_of(handle), amp_endpoint_find(handle)};
+}
+
+static void
+prepare_connection_and_queue(void)
+{
+    prepare_connection();
+    world.cell = queue_make(0, 0);
+}
+
+static void
+put_near(void)
+{
+    put_and_drop(world.cell, &s.near);
+}
+
+static void
+prepare_carried_connection(void)
+{
+    uint64_t handle;
+    prepare_connection_and_queue();
+    handle = amp_cell_handle(s.near.cell);
+    queue_put_objects(world.cell, VICTIMS, SMALL, &handle, 1, AMP_AT_ONCE);
+}
+
+static void
+get_near_and_drop(void)
+{
+    close_end(&s.near);
+    struct end end = get_end(world.cell);
+    close_end(&end);
+}
+
+/* The test drops what it has itself: the message has it, or nobody. */
+static const char *
+check_carried(void)
+{
+    bury_victim();
+    close_end(&s.near);
+    amp_endpoints(); /* what it would come to at the end of a slice */
+    if (amp_ring_size(world.cell) == 0)
+        return check_end_comes();
+    if (receive_number(&s.far, AMP_AT_ONCE) != -ETIMEDOUT)
+        return "a connection has ended that a message carries";
+    s.near = get_end(world.cell);
+    if (s.near.cell == NULL || s.near.endpoint == NULL)
+        return "the connection in a message is not there";
+    if (send_small(&s.near, OTHERS) != 0 || receive_soon(&s.far) != OTHERS)
+        return "a connection that was in a message does not work";
+    close_end(&s.near);
+    return check_end_comes();
+}
+
+static const char *
+check_put_connection(void)
+{
+    if (world.is_done && amp_ring_size(world.cell) != 1)
+        return "what was put is lost";
+    return check_carried();
+}
+
+static const char *
+check_got_connection(void)
+{
+    if (world.is_done && amp_ring_size(world.cell) != 0)
+        return "what was got is still there";
+    return check_carried();
+}
+
+/* Only the victim has the queue, and in it the connection. */
+static void
+be_without_queue(void)
+{
+    be_not_near();
+    tap_unhold(world.cell);
+}
+
+static void
+prepare_queue_to_drop(void)
+{
+    prepare_carried_connection();
+    world.other = world.cell;
+}
+
+static void
+drop_queue(void)
+{
+    close_end(&s.near);
+    tap_unhold(world.cell);
+}
+
+static const char *
+check_all_dropped(void)
+{
+    world.cell = world.other = NULL;
+    bury_victim();
+    amp_endpoints();
+    return check_end_comes();
+}
+
+/* A pipe: world.cell is the end into which the connection was sent, world.other the other end. */
+static void
+prepare_carried_by_pipe(void)
+{
+    struct amp_cell *queues[2] = {queue_make(0, 0), queue_make(0, 0)}, *ends[2];
+    uint64_t handle;
+    prepare_connection();
+    for (int i = 0; i < 2; i++) {
+        tap_need(amp_cell_make(AMP_PIPE_END, "pipe", &ends[i]) == 0);
+        amp_pipe_end_init(ends[i], amp_cell_handle(queues[i]), amp_cell_handle(queues[1 - i]));
+        amp_cell_ready(ends[i]);
+    }
+    handle = amp_cell_handle(s.near.cell);
+    queue_put_objects(queues[1], VICTIMS, SMALL, &handle, 1, AMP_AT_ONCE);
+    tap_unhold(queues[0]);
+    tap_unhold(queues[1]);
+    world.cell = ends[0];
+    world.other = ends[1];
+}
+
+static void
+be_without_pipe(void)
+{
+    be_not_near();
+    tap_unhold(world.cell);
+    tap_unhold(world.other);
+}
+
+static void
+drop_pipe(void)
+{
+    close_end(&s.near);
+    tap_unhold(world.cell);
+    tap_unhold(world.other);
+}
+
+static void
+prepare_listener_and_queue(void)
+{
+    prepare_listener();
+    world.cell = queue_make(0, 0);
+}
+
+static void
+put_listener(void)
+{
+    put_and_drop(world.cell, &s.listener);
+}
+
+static const char *
+check_put_listener(void)
+{
+    bury_victim();
+    bool is_there = amp_ring_size(world.cell) == 1;
+    close_end(&s.listener);
+    if (is_there)
+        s.listener = get_end(world.cell);
+    else if (world.is_done)
+        return "what was put is lost";
+    else
+        return access(by_path.path.sun_path, F_OK) != 0 ? NULL : "the path of a listener is left";
+    return s.listener.endpoint ? check_listener_works()
+                               : "a listener has ended that a message carries";
+}
+
+/*
  * The operations.
  */
 
@@ -746,6 +1279,17 @@ static const struct scenario scenarios[] = {
      check_call, false},
     {"a call that was answered", prepare_listener, NULL, NULL, call, answer, NULL, check_answered,
      false},
+
+    {"a call with a key accepted, until it waits for the proof", prepare_call_with_key, NULL, NULL,
+     take_connection, NULL, NULL, check_taken_with_key, false},
+    {"a call with a key accepted, when its proof is there", prepare_call_with_key, take_nothing,
+     prove_key, take_connection, NULL, NULL, check_proved, false},
+    {"a call with a key, until it waits for an answer", prepare_listener_with_key, NULL, NULL, call,
+     NULL, NULL, check_call, false},
+    {"a call with a key that was answered", prepare_listener_with_key, begin_victims_call,
+     test_takes_nothing, finish_call, NULL, NULL, check_call_with_key, false},
+    {"a call with a wrong key", prepare_listener_with_key, begin_call_with_wrong_key,
+     test_takes_nothing, finish_call, NULL, NULL, check_wrong_key, false},
 
     {"a message sent by the only holder", prepare_connection, NULL, be_not_near, send_victims, NULL,
      NULL, check_sent, false},
@@ -777,11 +1321,36 @@ static const struct scenario scenarios[] = {
      one_sends_beside, drop_near, NULL, NULL, check_dropped_half, false},
     {"a connection inherited by a child", prepare_connection, NULL, be_not_near, beget_heir, NULL,
      NULL, check_heir, false},
+
+    {"a message sent while another thread receives", prepare_connection, begin_receiver,
+     be_not_near_second, send_victims, NULL, NULL, check_sent, false},
+    {"a message sent behind another thread's half message", prepare_narrow_connection,
+     begin_large_sender, be_not_near_second, send_others, make_room_for_second, NULL,
+     check_sent_by_both, false},
+    {"the second part of a message, with another thread's behind", prepare_narrow_connection,
+     begin_small_sender, NULL, send_large, second_comes_behind, NULL, check_both_beside, false},
+    {"a connection let go by one of two threads", prepare_connection, begin_receiver,
+     be_not_near_second, drop_near, NULL, see_whether_open, check_dropped_by_one, false},
+
+    {"a connection put into a queue, and let go", prepare_connection_and_queue, NULL, NULL,
+     put_near, NULL, NULL, check_put_connection, false},
+    {"a connection got out of a queue, and let go", prepare_carried_connection, NULL, be_not_near,
+     get_near_and_drop, NULL, NULL, check_got_connection, false},
+    {"a queue with a connection in it, let go by its last holder", prepare_queue_to_drop, NULL,
+     be_without_queue, drop_queue, NULL, NULL, check_all_dropped, false},
+    {"a pipe with a connection in it, let go by its last holder", prepare_carried_by_pipe, NULL,
+     be_without_pipe, drop_pipe, NULL, NULL, check_all_dropped, false},
+    {"a listener put into a queue, and let go", prepare_listener_and_queue, NULL, NULL,
+     put_listener, NULL, NULL, check_put_listener, false},
 };
 
 static void
 begin(void)
 {
+    struct amp_shake shake;
+    s.key = "any";
+    struct amp_terms with_key = terms(false);
+    amp_shake_begin(&shake, &with_key); /* what proves keys is there, to be inherited */
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* the children of the dead are ours to wait for */
     tap_need(mkdtemp(folder) != NULL);
     by_path.length = sizeof by_path.path;

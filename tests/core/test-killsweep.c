@@ -4,6 +4,8 @@
  */
 #include "killsweep.h"
 
+#include <sys/prctl.h>
+
 #define BUDGET (25 * AMP_SECOND)
 
 /*
@@ -113,6 +115,14 @@ wake_victim_of_lock(void)
 {
     help_asleep(0, wait_for_lock);
     leave_lock();
+}
+
+/* The victim wants a lock for which another waits; it does not wait. */
+static void
+try_lock_in_vain(void)
+{
+    if (amp_lock_try(the_lock()) >= 0)
+        amp_lock_leave(the_lock());
 }
 
 /* A kernel in two steps: what the C library's robust mutex relies on. */
@@ -240,6 +250,35 @@ check_semaphore(void)
     return NULL;
 }
 
+/* A permit is there, and the victim takes it; plain ones go with their owner. */
+static void
+prepare_semaphore(void)
+{
+    prepare_empty_semaphore();
+    release_permit();
+}
+
+static const char *
+check_semaphore_taken(void)
+{
+    uint32_t left = permits();
+    if (left > 1 || (world.is_done && left != 0))
+        return "there are not as many permits as were left";
+    release_permit();
+    for (uint32_t i = 0; i <= left; i++)
+        if (acquire_permit(AMP_AT_ONCE) != 0)
+            return "the semaphore does not work any more";
+    return acquire_permit(AMP_AT_ONCE) == -ETIMEDOUT ? NULL : "a permit is there that nobody gave";
+}
+
+/* The test has the permit; the victim and another wait for it. */
+static void
+prepare_held_bounded(void)
+{
+    prepare_bounded();
+    take_permit();
+}
+
 static const char *
 check_bounded(void)
 {
@@ -320,6 +359,55 @@ check_event(void)
     if (event_is_set())
         return "the event cannot be cleared";
     return NULL;
+}
+
+static void
+prepare_set_event(void)
+{
+    prepare_event();
+    set_event();
+}
+
+static const char *
+check_event_works(void)
+{
+    clear_event();
+    help_asleep(0, wait_for_event);
+    set_event();
+    return served(0) ? NULL : "the event does not work any more";
+}
+
+static const char *
+check_clear(void)
+{
+    if (world.is_done && event_is_set())
+        return "the event was cleared, and is set";
+    return check_event_works();
+}
+
+static void
+sleep_for_event(void)
+{
+    struct amp_event e = amp_event_of(world.cell);
+    struct amp_what what = {.kind = AMP_EVENT};
+    tap_without_slices();
+    amp_event_wait(&e, AMP_FOREVER, &what);
+}
+
+/* The victim sleeps, and another besides it. */
+static void
+set_event_for_victim(void)
+{
+    help_asleep(0, wait_for_event);
+    set_event();
+}
+
+static const char *
+check_woken_for_event(void)
+{
+    if (!served(0))
+        return "the event is set, and who waits for it sleeps";
+    return check_event_works();
 }
 
 /* A setter comes from a time when somebody slept, so it wants the setters' lock; when it has it,
@@ -427,6 +515,55 @@ two_wait_for_call(void)
     help_asleep(1, wait_for_call);
 }
 
+static void
+notify_all(void)
+{
+    amp_condition_notify(world.cell, AMP_WAKE_ALL);
+}
+
+/* A whole wait: it has the condition's lock, which is world.other, before and after. */
+static void
+prepare_condition_with_lock(void)
+{
+    prepare_condition();
+    world.other = tap_object(AMP_LOCK, "lock of a condition");
+}
+
+static void
+wait_with_lock(void)
+{
+    amp_lock_enter(&world.other->c_lock0);
+    struct amp_ticket *ticket;
+    struct amp_what what = {.kind = AMP_CONDITION};
+    tap_without_slices();
+    amp_condition_enlist(world.cell, &ticket);
+    amp_lock_leave(&world.other->c_lock0);
+    amp_condition_sleep(ticket, AMP_FOREVER, &what);
+    amp_condition_delist(world.cell, ticket);
+    amp_lock_enter(&world.other->c_lock0);
+    amp_lock_leave(&world.other->c_lock0);
+}
+
+static int
+wait_with_lock_beside(void *argument)
+{
+    int i = *(int *) argument;
+    atomic_store(&board->started[i], 1);
+    wait_with_lock();
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+/* The victim waits, and another; they are called, and want the lock that who calls has. */
+static void
+call_all_under_lock(void)
+{
+    help_asleep(0, wait_with_lock_beside);
+    amp_lock_enter(&world.other->c_lock0);
+    notify_all();
+    amp_lock_leave(&world.other->c_lock0);
+}
+
 static bool
 is_called(int i)
 {
@@ -475,6 +612,26 @@ check_ticket_is_gone(void)
     if (amp_condition_notify(world.cell, 1) != 0)
         return "the dead still waits";
     return NULL;
+}
+
+static const char *
+check_waits_with_lock(void)
+{
+    bury_victim();
+    if (world.has_helper[0] && !served(0))
+        return "all were called, and one sleeps";
+    int result = amp_lock_acquire(&world.other->c_lock0, amp_now() + TAP_PATIENCE,
+                                  &(struct amp_what) {.kind = AMP_LOCK});
+    if (result < 0)
+        return "the condition's lock cannot be taken";
+    if (amp_condition_notify(world.cell, 1) != 0)
+        return "the dead still waits";
+    amp_lock_leave(&world.other->c_lock0);
+    help_asleep(1, wait_with_lock_beside);
+    amp_lock_enter(&world.other->c_lock0);
+    notify_all();
+    amp_lock_leave(&world.other->c_lock0);
+    return served(1) ? NULL : "the condition does not work any more";
 }
 
 /*
@@ -569,6 +726,32 @@ check_barrier(void)
         return "a party waits for the dead";
     if (board->result[0] != (has_broken ? -EPIPE : 0))
         return "a party was told what is not so";
+    return check_barrier_works();
+}
+
+/* Another waits as the first of two when the victim breaks the barrier, or resets it. */
+static void
+break_barrier(void)
+{
+    amp_barrier_abort(world.cell);
+}
+
+static void
+reset_barrier(void)
+{
+    amp_barrier_reset(world.cell);
+}
+
+static const char *
+check_reset(void)
+{
+    bury_victim();
+    if (amp_barrier_waiting(world.cell) == 1) { /* it died before it came to it */
+        if (pass_barrier(amp_now() + TAP_PATIENCE) != 0 || !served(0) || board->result[0] != 0)
+            return "the barrier is not broken, and cannot be passed";
+    } else if (!served(0) || board->result[0] != -EPIPE) {
+        return "a barrier was reset, and a party that waited was not told";
+    }
     return check_barrier_works();
 }
 
@@ -829,6 +1012,120 @@ check_get(void)
     return NULL;
 }
 
+/* Another wants the same side's lock, while the victim may have it. */
+static int
+put_beside(void *argument)
+{
+    int i = *(int *) argument;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], queue_put(world.cell, 200, 40, AMP_FOREVER));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static int
+get_beside(void *argument)
+{
+    int i = *(int *) argument;
+    uint64_t number = 0;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    int result = queue_get(world.cell, &number, AMP_FOREVER);
+    atomic_store(&board->result[i], result == 0 ? (int) number : result);
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+/* It is done, or sleeps on the lock. */
+static void
+starts(int i)
+{
+    tap_need(tap_until(atomic_load(&board->done[i]) ||
+                       (atomic_load(&board->started[i]) && tap_state(world.helper[i].pid) == 'S')));
+}
+
+static void
+one_puts_beside(void)
+{
+    help(0, put_beside);
+    starts(0);
+}
+
+static void
+one_gets_beside(void)
+{
+    help(0, get_beside);
+    starts(0);
+}
+
+static const char *
+check_put_beside(void)
+{
+    uint64_t number;
+    int victims = 0, others = 0;
+    if (!served(0) || board->result[0] != 0)
+        return "a producer waits for the dead";
+    while (queue_get(world.cell, &number, AMP_AT_ONCE) == 0) {
+        victims += number == 100;
+        others += number == 200;
+        if (number != 100 && number != 200)
+            return "a message was torn, or from nowhere";
+    }
+    if (others != 1 || victims > 1 || (world.is_done && victims != 1))
+        return "a message was lost or doubled";
+    return NULL;
+}
+
+/* Of the two messages the other consumer gets the first, or the victim has taken that. */
+static const char *
+check_get_beside(void)
+{
+    uint64_t number;
+    if (!served(0) || (board->result[0] != 1 && board->result[0] != 2))
+        return "a consumer waits for the dead, or got what nobody put";
+    if (world.is_done && taken() != 2)
+        return "a message was got twice, or none";
+    for (uint32_t next = taken() + 1; next <= 2; next++)
+        if (queue_get(world.cell, &number, AMP_AT_ONCE) != 0 || number != next)
+            return "a message is lost or doubled";
+    return queue_get(world.cell, &number, AMP_AT_ONCE) == -EAGAIN ? NULL : "a message came twice";
+}
+
+static void
+put_when_there_is_room(void)
+{
+    tap_without_slices();
+    put_message();
+}
+
+/* The victim sleeps for room, and another producer behind it; one message is taken. */
+static void
+take_for_victim(void)
+{
+    uint64_t number;
+    help_asleep(0, produce_third);
+    queue_get(world.cell, &number, AMP_AT_ONCE);
+}
+
+/* 1 was taken; the victim's 100 may be behind 2, and the other's 3 has room as soon as it has. */
+static const char *
+check_woken_producer(void)
+{
+    uint64_t number;
+    bool was_put = published() == 3 && !board->done[0];
+    if (queue_get(world.cell, &number, AMP_AT_ONCE) != 0 || number != 2)
+        return "what was in the queue is lost";
+    if (!served(0) || board->result[0] != 0)
+        return "there is room, and the other producer sleeps";
+    uint32_t victims = 0, others = 0;
+    while (queue_get(world.cell, &number, AMP_AT_ONCE) == 0)
+        victims += number == 100, others += number == 3;
+    if (others != 1 || victims + others != published() - 2 || (was_put && victims + others == 0))
+        return "a message was lost or doubled";
+    return world.is_done && victims != 1 ? "what was put is lost" : NULL;
+}
+
 /* The victim takes one that it reads in place, and lets go of the segment before. */
 static void
 get_in_place(void)
@@ -987,6 +1284,100 @@ check_close(void)
     return NULL;
 }
 
+/* A full queue is closed before a producer that sleeps. */
+static int
+produce_until_close(void *argument)
+{
+    int i = *(int *) argument;
+    atomic_store(&board->started[i], 1); /* with slices: a close is two steps */
+    atomic_store(&board->result[i], queue_put(world.cell, 3, 40, AMP_FOREVER));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_produces_until_close(void)
+{
+    help_asleep(0, produce_until_close);
+}
+
+static const char *
+check_close_of_full(void)
+{
+    uint64_t number;
+    bool is_closed = atomic_load(&world.cell->q_closed);
+    if (!is_closed && queue_get(world.cell, &number, AMP_AT_ONCE) != 0)
+        return "the queue is open, and does not work";
+    if (!served(0) || board->result[0] != (is_closed ? -EPIPE : 0))
+        return "a producer that waits was not told what is so";
+    for (uint64_t next = is_closed ? 1 : 2; next <= (is_closed ? 2 : 3); next++)
+        if (queue_get(world.cell, &number, AMP_AT_ONCE) != 0 || number != next)
+            return "what is in the queue is lost";
+    return NULL;
+}
+
+/* The ends of pipes: world.cell is the victim's, when the test has let go of it, and another waits at
+   world.other for what the victim sends. */
+static void
+make_pipe(void)
+{
+    struct amp_cell *queues[2] = {queue_make(0, 0), queue_make(0, 0)}, *ends[2];
+    for (int i = 0; i < 2; i++) {
+        tap_need(amp_cell_make(AMP_PIPE_END, "pipe", &ends[i]) == 0);
+        amp_pipe_end_init(ends[i], amp_cell_handle(queues[i]), amp_cell_handle(queues[1 - i]));
+        amp_cell_ready(ends[i]);
+    }
+    tap_unhold(queues[0]);
+    tap_unhold(queues[1]);
+    world.cell = ends[0];
+    world.other = ends[1];
+}
+
+static void
+make_own_pipe(void)
+{
+    make_pipe();
+    world.cell = world.other = NULL;
+}
+
+static int
+receive_until_end(void *argument)
+{
+    int i = *(int *) argument;
+    struct amp_cell *in = amp_cell_of(world.other->p_in);
+    uint64_t number;
+    tap_unhold(world.cell);
+    atomic_store(&board->started[i], 1); /* with slices: as a close */
+    atomic_store(&board->result[i], queue_get(in, &number, AMP_FOREVER));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_receives_until_end(void)
+{
+    help_asleep(0, receive_until_end);
+    tap_unhold(world.cell);
+}
+
+static void
+drop_end_of_pipe(void)
+{
+    tap_unhold(world.cell);
+}
+
+static const char *
+check_end_of_pipe(void)
+{
+    world.cell = NULL;
+    bury_victim();
+    if (!served(0) || board->result[0] != -EPIPE)
+        return "the other end is gone, and who receives is not told";
+    tap_join(&world.helper[0]);
+    struct amp_cell *out = amp_cell_of(world.other->p_out);
+    return queue_put(out, 1, 40, AMP_AT_ONCE) == -EPIPE ? NULL : "something is sent to nobody";
+}
+
 /* Tasks. */
 
 static void
@@ -1035,6 +1426,52 @@ check_tasks(void)
     return NULL;
 }
 
+/* Of two tasks one is done while another joins. */
+static void
+prepare_two_tasks(void)
+{
+    uint64_t number;
+    prepare_task();
+    queue_put(world.cell, 2, 40, AMP_AT_ONCE);
+    queue_get(world.cell, &number, AMP_AT_ONCE);
+}
+
+static const char *
+check_two_tasks(void)
+{
+    uint32_t done = amp_count(atomic_load(&world.cell->q_done));
+    if (done > 1 || (world.is_done && done != 1))
+        return "a task was done in no way";
+    for (; done < 2; done++)
+        if (amp_ring_task_done(world.cell) != 0)
+            return "a task cannot be done";
+    return served(0) ? NULL : "all tasks are done, and who joins sleeps";
+}
+
+static void
+join_tasks(void)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    tap_without_slices();
+    amp_ring_join(world.cell, AMP_FOREVER, &what);
+}
+
+/* The victim joins, and another. */
+static void
+do_task_for_victim(void)
+{
+    help_asleep(0, wait_for_tasks);
+    do_task();
+}
+
+static const char *
+check_joined(void)
+{
+    if (!served(0) || board->result[0] != 0)
+        return "all tasks are done, and who joins sleeps";
+    return amp_ring_task_done(world.cell) == -ERANGE ? NULL : "more can be done than was put";
+}
+
 static void
 prepare_lease(void)
 {
@@ -1068,6 +1505,40 @@ check_lease(void)
         if (queue_get(world.cell, &got, AMP_AT_ONCE) != 0 || got != number)
             return "a task is lost or doubled";
     }
+    return NULL;
+}
+
+/* A worker's whole round: a task taken, its result put into world.other, the lease given back. */
+static void
+prepare_work(void)
+{
+    prepare_lease();
+    world.other = queue_make(0, 0);
+}
+
+static void
+do_leased_task(void)
+{
+    take_by_lease();
+    queue_put(world.other, 11, 40, AMP_AT_ONCE);
+    amp_lease_done(world.cell, 1);
+}
+
+/* As a pool does: results first, then the lease. What has neither was not taken. */
+static const char *
+check_work(void)
+{
+    amp_time deadline;
+    uint64_t number = 0;
+    bury_victim();
+    bool has_result = queue_get(world.other, &number, AMP_AT_ONCE) == 0;
+    uint64_t lease = amp_lease_task(world.cell, 1, &deadline);
+    if ((has_result && number != 11) || (lease != 0 && lease != 11))
+        return "a task is another than was taken";
+    if ((taken() == 1) != (has_result || lease == 11))
+        return "a task is lost, or was not taken and has a lease";
+    if (world.is_done && (!has_result || lease != 0))
+        return "a task that is done has a lease, or no result";
     return NULL;
 }
 
@@ -1144,6 +1615,54 @@ check_dict(void)
 }
 
 static void
+read_entry(void)
+{
+    dict_has(world.cell, "a", "old");
+}
+
+static void
+read_all_entries(void)
+{
+    struct amp_snapshot snapshot;
+    if (amp_dict_snapshot(world.cell, &snapshot) == 0)
+        amp_snapshot_done(&snapshot);
+}
+
+static const char *
+check_dict_is_as_before(void)
+{
+    return dict_has(world.cell, "a", "old") ? check_dict() : "reading has changed an entry";
+}
+
+/* Another wants the dict's lock, while the victim may have it. */
+static int
+set_beside_victim(void *argument)
+{
+    int i = *(int *) argument;
+    tap_without_slices();
+    atomic_store(&board->started[i], 1);
+    atomic_store(&board->result[i], dict_set(world.cell, "theirs", "set"));
+    atomic_store(&board->done[i], 1);
+    return 0;
+}
+
+static void
+one_sets_beside(void)
+{
+    help(0, set_beside_victim);
+    starts(0);
+}
+
+static const char *
+check_set_beside(void)
+{
+    if (!served(0) || board->result[0] != 0 || !dict_has(world.cell, "theirs", "set"))
+        return "who wants a dict waits for the dead";
+    dict_set(world.cell, "theirs", NULL);
+    return check_dict();
+}
+
+static void
 prepare_list(void)
 {
     char value[8];
@@ -1184,6 +1703,30 @@ static void
 pop_last(void)
 {
     pop_from_list(0);
+}
+
+static void
+set_in_list(void)
+{
+    struct amp_stored stored = {.value = text("new")};
+    amp_list_set(world.cell, 3, &stored);
+}
+
+static const char *
+check_set_list(void)
+{
+    bool is_new = list_has(world.cell, 3, "new");
+    if (!is_new && (world.is_done || !list_has(world.cell, 3, "3")))
+        return "a value is neither old nor new";
+    for (int i = 1; i <= 6; i++) {
+        char value[16];
+        snprintf(value, sizeof value, "%d", i);
+        if (i != 3 && !list_has(world.cell, (uint64_t) i, value))
+            return "a value that nobody changed is lost";
+    }
+    if (amp_dict_count(world.cell) != 6 || list_append(world.cell, "7") != 0)
+        return "nothing can be appended";
+    return list_has(world.cell, 7, "7") ? NULL : "what was appended is lost";
 }
 
 /* 1 ... 6, or with 7, or without one of them. */
@@ -1244,6 +1787,36 @@ check_nothing(void)
     amp_lock_leave(&cell->c_lock0);
     tap_unhold(cell);
     return NULL;
+}
+
+/* An array that only the victim has. */
+static struct amp_cell *victims_array;
+
+static void
+begin_array(void)
+{
+    tap_need(amp_cell_make(AMP_ARRAY, "array", &victims_array) == 0);
+    tap_need(amp_array_init(victims_array, amp_type_find('q'), 60) == 0);
+}
+
+static void
+make_array(void)
+{
+    begin_array();
+    amp_cell_ready(victims_array);
+}
+
+static void
+drop_array(void)
+{
+    tap_unhold(victims_array);
+}
+
+static void
+give_up_array(void)
+{
+    begin_array();
+    amp_cell_abandon(victims_array);
 }
 
 /* A queue that only the victim holds, with a queue in it, with an object in that. */
@@ -1410,6 +1983,119 @@ check_entered(void)
     return NULL;
 }
 
+/* Children. Those of the dead are the test's to wait for. */
+
+static int status_of_child; /* that the victim has been told */
+
+static void
+beget(unsigned flags, bool waits)
+{
+    struct amp_child child;
+    int result = amp_spawn("heir", flags, NULL, NULL, &child);
+    if (result == AMP_IN_CHILD) {
+        queue_put(world.cell, 100, 40, AMP_AT_ONCE);
+        amp_member_leave(7);
+        _exit(7);
+    }
+    if (result == 0 && waits && amp_child_wait(&child, AMP_FOREVER) == 0)
+        status_of_child = child.status;
+    atomic_store(&board->result[0], status_of_child);
+}
+
+static void
+beget_heir(void)
+{
+    beget(0, false);
+}
+
+static void
+beget_and_wait(void)
+{
+    beget(0, true);
+}
+
+static void
+beget_daemon(void)
+{
+    beget(AMP_DIES_WITH_PARENT, false);
+}
+
+static bool
+has_no_child(void)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
+    return errno == ECHILD;
+}
+
+static const char *
+check_descent(bool must_come)
+{
+    bury_victim();
+    if (!tap_until(has_no_child()))
+        return "the child of the dead does not end";
+    amp_roster_sweep();
+    uint64_t number;
+    bool has_come = queue_get(world.cell, &number, AMP_AT_ONCE) == 0;
+    if (must_come && world.is_done && !has_come)
+        return "a child was made, and did nothing";
+    return queue_get(world.cell, &number, AMP_AT_ONCE) == -EAGAIN ? NULL : "a child ran twice";
+}
+
+static const char *
+check_heir(void)
+{
+    return check_descent(true);
+}
+
+static const char *
+check_waited_for(void)
+{
+    if (world.is_done && board->result[0] != 7)
+        return "who waits for a child is not told how it ended";
+    return check_descent(true);
+}
+
+static const char *
+check_daemon(void)
+{
+    return check_descent(false);
+}
+
+static int
+die_with_permit(void *argument)
+{
+    (void) argument;
+    take_permit();
+    raise(SIGKILL);
+    return 0;
+}
+
+/* Somebody died with the permit of a bounded semaphore. */
+static void
+prepare_burial_with_permit(void)
+{
+    prepare_bounded();
+    world.dead = tap_child(die_with_permit, NULL);
+    waitpid(world.dead.pid, NULL, 0);
+}
+
+static void
+wait_for_permit_of_dead(void)
+{
+    help_asleep(0, wait_for_permit);
+}
+
+static const char *
+check_burial_with_permit(void)
+{
+    bury_victim();
+    amp_roster_sweep();
+    if (amp_member_phase(amp_member_at(world.dead.member)) != AMP_FREE)
+        return "the dead is not buried";
+    return check_bounded();
+}
+
 static int
 die_with_estate(void *argument)
 {
@@ -1469,19 +2155,32 @@ static const struct scenario scenarios[] = {
     {"a waiter of a lock that was woken, and a third barges in", prepare_held_lock, NULL, NULL,
      take_lock_for_good, wake_victim_of_lock, barge, check_lock, false},
 
+    {"a lock that is not waited for, given to a waiter", prepare_held_lock, NULL, wait_behind,
+     try_lock_in_vain, NULL, leave_lock, check_lock, false},
+
     {"a permit given to a waiter", prepare_empty_semaphore, NULL, wait_for_permit_behind,
      release_permit, NULL, NULL, check_semaphore, false},
     {"a waiter that was woken for a permit", prepare_empty_semaphore, NULL, NULL,
      take_permit_for_ever, give_permit_to_victim, NULL, check_semaphore, false},
+    {"a permit taken", prepare_semaphore, NULL, NULL, take_permit, NULL, NULL,
+     check_semaphore_taken, false},
     {"a permit of a bounded semaphore, taken and given back", prepare_bounded, NULL, NULL,
      take_and_give_permit, NULL, NULL, check_bounded, false},
     {"a permit of a bounded semaphore, given to a waiter", prepare_bounded, take_permit,
      wait_for_permit_behind, release_permit, NULL, NULL, check_bounded, false},
 
+    {"a waiter that was woken for a permit of a bounded semaphore", prepare_held_bounded, NULL,
+     NULL, take_permit_for_ever, give_permit_to_victim, NULL, check_bounded, false},
+
     {"an event set for two waiters", prepare_event, NULL, two_wait_for_event, set_event, NULL, NULL,
      check_event, false},
     {"an event set by two at once", prepare_event, NULL, hold_setters_lock, set_event_late,
      set_and_clear, set_beside, check_set_for_good, false},
+
+    {"an event cleared", prepare_set_event, NULL, NULL, clear_event, NULL, NULL, check_clear,
+     false},
+    {"a waiter that was woken by an event", prepare_event, NULL, NULL, sleep_for_event,
+     set_event_for_victim, NULL, check_woken_for_event, false},
 
     {"a call to the first of two waiters", prepare_condition, NULL, two_wait_for_call, notify_one,
      NULL, NULL, check_notify, false},
@@ -1490,6 +2189,15 @@ static const struct scenario scenarios[] = {
     {"a waiter that was called", prepare_condition, NULL, NULL, wait_at_condition,
      call_victim, NULL, check_called, false},
 
+    {"a call to all waiters", prepare_condition, NULL, two_wait_for_call, notify_all, NULL, NULL,
+     check_notify, false},
+    {"a wait at a condition with its lock, until it sleeps", prepare_condition_with_lock, NULL,
+     NULL, wait_with_lock, NULL, NULL, check_waits_with_lock, false},
+    {"a waiter that was called with all, and takes the lock", prepare_condition_with_lock, NULL,
+     NULL, wait_with_lock, call_all_under_lock, NULL, check_waits_with_lock, false},
+
+    {"the first party at a barrier, until it sleeps", prepare_barrier, NULL, NULL,
+     pass_barrier_for_ever, NULL, NULL, check_given_up_barrier, false},
     {"the last party at a barrier", prepare_barrier, NULL, one_waits_at_barrier,
      second_comes_to_barrier, NULL, NULL, check_barrier, false},
     {"a party that goes on behind a barrier", prepare_barrier, NULL, NULL, pass_barrier_for_ever,
@@ -1499,12 +2207,23 @@ static const struct scenario scenarios[] = {
     {"a party that withdraws", prepare_barrier_of_three, arrive_at_barrier,
      one_takes_place_at_barrier, withdraw_from_barrier, NULL, NULL, check_withdrawal, false},
 
+    {"a barrier broken before a party", prepare_barrier, NULL, one_waits_at_barrier, break_barrier,
+     NULL, NULL, check_barrier, false},
+    {"a barrier reset before a party", prepare_barrier, NULL, one_waits_at_barrier, reset_barrier,
+     NULL, NULL, check_reset, false},
+
     {"a message put for a consumer that sleeps", prepare_queue, NULL, one_consumes, put_message,
      NULL, NULL, check_put, false},
     {"a message got while a producer sleeps", prepare_queue_of_two, NULL, one_produces, get_message,
      NULL, NULL, check_get, false},
     {"a consumer that was woken by a message", prepare_queue, NULL, NULL, get_message,
      put_for_victim, NULL, check_woken_consumer, false},
+    {"a message put, and another wants the same side", prepare_queue, NULL, NULL, put_message, NULL,
+     one_puts_beside, check_put_beside, false},
+    {"a message got, and another wants the same side", prepare_queue_of_two, NULL, NULL,
+     get_message, NULL, one_gets_beside, check_get_beside, false},
+    {"a producer that was woken by room", prepare_queue_of_two, NULL, NULL, put_when_there_is_room,
+     take_for_victim, NULL, check_woken_producer, false},
     {"a message put into a segment of another", prepare_queue_with_messages, NULL, NULL,
      put_into_new_segment, NULL, NULL, check_segments, false},
     {"a message put into a segment of its own", prepare_queue_with_messages, NULL, NULL,
@@ -1517,21 +2236,41 @@ static const struct scenario scenarios[] = {
      NULL, check_cargo, false},
     {"a queue that is closed before a sleeper", prepare_queue, NULL, one_waits_for_close,
      close_queue, NULL, NULL, check_close, false},
+    {"a full queue that is closed before a sleeper", prepare_queue_of_two, NULL,
+     one_produces_until_close, close_queue, NULL, NULL, check_close_of_full, false},
+    {"a pipe made", prepare_nothing, NULL, NULL, make_own_pipe, NULL, NULL, check_nothing, false},
+    {"an end of a pipe let go, while another receives", make_pipe, NULL, one_receives_until_end,
+     drop_end_of_pipe, NULL, NULL, check_end_of_pipe, false},
     {"the last task, done while another joins", prepare_task, NULL, one_joins, do_task, NULL, NULL,
      check_tasks, false},
+    {"a task done that is not the last", prepare_two_tasks, NULL, one_joins, do_task, NULL, NULL,
+     check_two_tasks, false},
+    {"a joiner that was woken", prepare_task, NULL, NULL, join_tasks, do_task_for_victim, NULL,
+     check_joined, false},
     {"a task taken by a lease", prepare_lease, NULL, NULL, take_by_lease, NULL, NULL, check_lease,
      false},
+
+    {"a task taken by a lease, done, and its result put", prepare_work, NULL, NULL, do_leased_task,
+     NULL, NULL, check_work, false},
 
     {"an entry of a dict, set anew", prepare_dict, NULL, NULL, set_entry, NULL, NULL, check_dict,
      false},
     {"an entry added to a dict that must grow", prepare_full_dict, NULL, NULL, add_entry, NULL,
      NULL, check_dict, false},
+    {"an entry of a dict, read", prepare_dict, NULL, NULL, read_entry, NULL, NULL,
+     check_dict_is_as_before, false},
+    {"all entries of a dict, read", prepare_dict, NULL, NULL, read_all_entries, NULL, NULL,
+     check_dict_is_as_before, false},
+    {"an entry added, and another wants the dict", prepare_full_dict, NULL, NULL, add_entry, NULL,
+     one_sets_beside, check_set_beside, false},
     {"an entry removed from a dict", prepare_dict, NULL, NULL, remove_entry, NULL, NULL, check_dict,
      false},
     {"an entry with an object, set anew", prepare_entry_with_object, NULL, NULL, set_entry, NULL,
      NULL, check_entry_with_object, false},
     {"a value appended to a list", prepare_list, NULL, NULL, append_to_list, NULL, NULL, check_list,
      false},
+    {"a value of a list, set anew", prepare_list, NULL, NULL, set_in_list, NULL, NULL,
+     check_set_list, false},
     {"a value popped from the middle of a list", prepare_list, NULL, NULL, pop_from_middle, NULL,
      NULL, check_list, false},
     {"the first value popped from a list", prepare_list, NULL, NULL, pop_first, NULL, NULL,
@@ -1541,6 +2280,11 @@ static const struct scenario scenarios[] = {
 
     {"an object made, with memory", prepare_nothing, NULL, NULL, make_bounded, NULL, NULL,
      check_nothing, false},
+    {"an array made", prepare_nothing, NULL, NULL, make_array, NULL, NULL, check_nothing, false},
+    {"an array given up when half made", prepare_nothing, NULL, NULL, give_up_array, NULL, NULL,
+     check_nothing, false},
+    {"an array let go by its last holder", prepare_nothing, make_array, NULL, drop_array, NULL,
+     NULL, check_nothing, false},
     {"a queue made, with a message", prepare_nothing, NULL, NULL, make_queue_and_put, NULL, NULL,
      check_nothing, false},
     {"a queue in a queue, let go by its last holder", prepare_nothing, make_nested, NULL,
@@ -1554,12 +2298,26 @@ static const struct scenario scenarios[] = {
      enter_and_leave, NULL, NULL, check_entered, false},
     {"a thread that becomes a member, and leaves", prepare_event, be_no_member, NULL,
      begin_and_leave, NULL, NULL, check_nothing, false},
+    {"a child made", prepare_queue, NULL, NULL, beget_heir, NULL, NULL, check_heir, false},
+    {"a child made, and waited for", prepare_queue, NULL, NULL, beget_and_wait, NULL, NULL,
+     check_waited_for, false},
+    {"a child made that dies with its parent", prepare_queue, NULL, NULL, beget_daemon, NULL, NULL,
+     check_daemon, false},
+    {"a member that buries one who had a permit", prepare_burial_with_permit, NULL,
+     wait_for_permit_of_dead, sweep_roster, NULL, NULL, check_burial_with_permit, false},
     {"a member that buries another", prepare_burial, NULL, NULL, sweep_roster, NULL, NULL,
      check_burial, false},
 };
 
+static void
+begin(void)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* the children of the dead are ours to wait for */
+}
+
 int
 main(int argc, char **argv)
 {
+    sweep_begin = begin;
     return sweep_main(scenarios, sizeof scenarios / sizeof *scenarios, BUDGET, argc, argv);
 }

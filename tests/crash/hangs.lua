@@ -1,11 +1,5 @@
--- What makes Python's multiprocessing hang, by name. The others of this kind stand where their class is
--- tried:
---
---     an idle worker of a pool is killed         tests/lua/pool_deaths.lua
---     a pool's parent is killed                  tests/lua/process_daemon.lua
---     the holder of a lock is killed             tests/lua/sync_lock.lua
---     a waiter for an event is killed, then set  tests/lua/sync_event.lua
---     a party of a barrier is killed             tests/lua/sync_barrier.lua
+-- What makes Python's multiprocessing hang, each by its name. More of each kind stands where its class is
+-- tried: tests/lua/pool_deaths.lua, process_daemon.lua, sync_*.lua.
 
 local t = require "tap"
 
@@ -17,6 +11,15 @@ local function state_of(pid)
     return f:read("a"):match("%) (%a)")
 end
 
+local function is_gone_soon(pid)
+    local deadline = process.monotonic() + LONG
+    while pcall(signal.kill, pid, 0) do
+        if process.monotonic() > deadline then return false end
+        process.sleep(0.002)
+    end
+    return true
+end
+
 local function until_state(p, state)
     local deadline = process.monotonic() + LONG
     while state_of(p.pid) ~= state do
@@ -24,6 +27,81 @@ local function until_state(p, state)
         process.sleep(0.001)
     end
 end
+
+t.test("an idle worker of a pool is killed", function()
+    local p <close> = pool.Pool(2)
+    local one, other = table.unpack(process.active_children())
+    until_state(one, "S")
+    one:kill()
+    t.is(p:map(function(x) return x * x end, {1, 2, 3, 4}), {1, 4, 9, 16}, "the next tasks are done")
+    other:kill()
+    local r = p:apply_async(function(x) return x end, {5})
+    t.is({pcall(r.get, r, LONG)}, {true, 5}, "also when the other is gone, too")
+end)
+
+t.test("the parent of a running pool is killed", function()
+    local pids = ipc.Queue()
+    local parent = process.spawn(function()
+        local p = pool.Pool(2)
+        local r = p:map_async(function()
+            pids:put(process.getpid())
+            process.sleep(600)
+        end, {1, 2}, 1)
+        r:get()
+    end)
+    local workers = {pids:get(LONG), pids:get(LONG)}
+    parent:kill()
+    t.is({parent:join(LONG)}, {true}, "it ends")
+    for i, pid in ipairs(workers) do t.ok(is_gone_soon(pid), "and with it worker " .. i) end
+end)
+
+t.test("the holder of a lock is killed", function()
+    local lock, held, got = sync.Lock(), ipc.Queue(), ipc.Queue()
+    local holder = process.spawn(function()
+        lock:acquire()
+        held:put(true)
+        process.sleep(600)
+    end)
+    held:get(LONG)
+    local waiter = process.spawn(function()
+        local _, what = lock:acquire()
+        lock:release()
+        got:put(what)
+    end)
+    until_state(waiter, "S")
+    holder:kill()
+    t.is(got:get(LONG), "owner died", "who waits has it, and is told")
+    holder:join()
+    t.is({waiter:join(LONG)}, {true}, "and ends")
+end)
+
+t.test("a waiter of an event is killed, then the event is set", function()
+    local e, waiters = sync.Event(), {}
+    for i = 1, 3 do
+        waiters[i] = process.spawn(function() e:wait() end)
+        until_state(waiters[i], "S")
+    end
+    waiters[2]:kill()
+    waiters[2]:join()
+    e:set()
+    t.is({waiters[1]:join(LONG)}, {true}, "the first is woken")
+    t.is({waiters[3]:join(LONG)}, {true}, "and the third")
+end)
+
+t.test("a party of a barrier is killed", function()
+    local b, told = sync.Barrier(3), ipc.Queue()
+    local party = process.spawn(function()
+        local _, what = b:wait()
+        told:put(what)
+    end)
+    local victim = process.spawn(function() b:wait() end)
+    local deadline = process.monotonic() + LONG
+    while b.n_waiting < 2 and process.monotonic() < deadline do process.sleep(0.001) end
+    victim:kill()
+    t.is(told:get(LONG), "broken", "the other is told")
+    victim:join()
+    t.is({party:join(LONG)}, {true}, "and ends")
+end)
 
 t.test("a waiter of a condition is killed, then notify_all", function()
     local c, ready, woken = sync.Condition(), ipc.Queue(), ipc.Queue()
@@ -149,8 +227,7 @@ t.test("a grandchild that outlives the child does not delay join", function()
     t.ok(pcall(signal.kill, pid, 0), "the grandchild lives")
     farewell:put("go")
     t.is(bye:get(LONG), "bye", "and can be talked to")
-    local deadline = process.monotonic() + LONG
-    while pcall(signal.kill, pid, 0) and process.monotonic() < deadline do process.sleep(0.002) end
+    is_gone_soon(pid)
 end)
 
 t.done()
