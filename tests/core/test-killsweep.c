@@ -912,6 +912,35 @@ put_larger_than_segment(void)
     put_large(world.cell, 100, 50000);
 }
 
+/* Three in one step: 100, 101, 102. */
+static void
+put_batch(void)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    struct amp_small small[2] = {{.length = 8}, {.length = 8}};
+    uint64_t numbers[] = {100, 101, 102};
+    unsigned char *where;
+    memcpy(small[0].bytes, &numbers[1], 8);
+    memcpy(small[1].bytes, &numbers[2], 8);
+    if (amp_ring_reserve(world.cell, 8, NULL, 0, AMP_AT_ONCE, &what, &where) != 0)
+        return;
+    memcpy(where, &numbers[0], 8);
+    amp_ring_publish_many(world.cell, 1 + amp_ring_add(world.cell, small, 2));
+}
+
+static bool
+any_message(const void *bytes, size_t length)
+{
+    return bytes != NULL && length > 0;
+}
+
+static void
+get_batch(void)
+{
+    struct amp_small small[3];
+    amp_ring_take_small(world.cell, small, 3, any_message);
+}
+
 static void
 get_message(void)
 {
@@ -989,6 +1018,57 @@ check_put(void)
     if (board->seen[1] != was_put || board->seen[2] != 1)
         return "a message was lost or doubled";
     return NULL;
+}
+
+/* The queue began with one message, of number 1; three have been put in one step, or none. */
+static void
+prepare_queue_of_one(void)
+{
+    prepare_queue();
+    queue_put(world.cell, 1, 8, AMP_AT_ONCE);
+}
+
+static const char *
+check_put_batch(void)
+{
+    uint32_t n = published();
+    if (n != 1 && n != 4)
+        return "a batch was put in part";
+    if (queue_put(world.cell, 103, 8, AMP_AT_ONCE) != 0)
+        return "nothing can be put";
+    uint64_t number;
+    for (uint64_t expected = n == 4 ? 99 : 102; expected <= 103; expected++) {
+        if (queue_get(world.cell, &number, AMP_AT_ONCE) != 0)
+            return "a message is lost";
+        if (number != (expected == 99 || (n == 1 && expected == 102) ? 1 : expected))
+            return "messages came in another order, or twice";
+    }
+    return queue_get(world.cell, &number, AMP_AT_ONCE) == -EAGAIN ? NULL : "a message came twice";
+}
+
+/* The queue began with 100 to 102 in one step, behind one that was taken. */
+static void
+prepare_queue_of_batch(void)
+{
+    uint64_t number;
+    prepare_queue_of_one();
+    put_batch();
+    queue_get(world.cell, &number, AMP_AT_ONCE);
+}
+
+static const char *
+check_get_batch(void)
+{
+    uint32_t n = taken();
+    if (n != 1 && n != 4)
+        return "a batch was taken in part";
+    if (queue_put(world.cell, 103, 8, AMP_AT_ONCE) != 0)
+        return "nothing can be put";
+    uint64_t number;
+    for (uint64_t expected = n == 4 ? 103 : 100; expected <= 103; expected++)
+        if (queue_get(world.cell, &number, AMP_AT_ONCE) != 0 || number != expected)
+            return "a message is lost, or comes twice";
+    return queue_get(world.cell, &number, AMP_AT_ONCE) == -EAGAIN ? NULL : "a message came twice";
 }
 
 /* Three messages in all: 1, 2 and the waiting producer's 3. */
@@ -2224,6 +2304,10 @@ static const struct scenario scenarios[] = {
      get_message, NULL, one_gets_beside, check_get_beside, false},
     {"a producer that was woken by room", prepare_queue_of_two, NULL, NULL, put_when_there_is_room,
      take_for_victim, NULL, check_woken_producer, false},
+    {"messages put in one step", prepare_queue_of_one, NULL, NULL, put_batch, NULL, NULL,
+     check_put_batch, false},
+    {"messages got in one step", prepare_queue_of_batch, NULL, NULL, get_batch, NULL, NULL,
+     check_get_batch, false},
     {"a message put into a segment of another", prepare_queue_with_messages, NULL, NULL,
      put_into_new_segment, NULL, NULL, check_segments, false},
     {"a message put into a segment of its own", prepare_queue_with_messages, NULL, NULL,

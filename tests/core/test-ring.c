@@ -110,6 +110,85 @@ test_lengths(void)
 }
 
 /* Takes four gigabytes of memory, so only on request. */
+/*
+ * Several in one step. Their numbers follow each other.
+ */
+
+static struct amp_small
+small_of(uint64_t number)
+{
+    struct amp_small small = {.length = (uint8_t) (8 + number % 8)};
+    pattern_fill(small.bytes, small.length, number);
+    return small;
+}
+
+/* Puts up to `n`, the first one being `number`: how many, by their count before and after. */
+static uint32_t
+put_batch(struct amp_cell *q, uint64_t number, unsigned n)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    struct amp_small first = small_of(number), more[AMP_BATCH];
+    unsigned char *where;
+    if (amp_ring_reserve(q, first.length, NULL, 0, AMP_AT_ONCE, &what, &where) != 0)
+        return 0;
+    memcpy(where, first.bytes, first.length);
+    for (unsigned i = 0; i + 1 < n && i < AMP_BATCH; i++)
+        more[i] = small_of(number + 1 + i);
+    uint32_t before = amp_ring_size(q);
+    amp_ring_publish_many(q, 1 + amp_ring_add(q, more, n - 1));
+    return amp_ring_size(q) - before;
+}
+
+static bool
+is_not_a_multiple_of_100(const void *bytes, size_t length)
+{
+    uint64_t number;
+    memcpy(&number, bytes, sizeof number);
+    return length >= 8 && number % 100 != 0;
+}
+
+static void
+test_batches(void)
+{
+    struct amp_cell *q = queue(0, 0);
+    struct amp_small small[AMP_BATCH];
+    uint64_t put = 1, got = 1, number;
+    bool right = true;
+    int batches = 0;
+    for (unsigned i = 0; got < 200000; i++) {
+        while (put < got + i % 700)
+            put += put_batch(q, put, i % 90 + 1);
+        if (i % 3 == 0)
+            right = right && queue_put(q, put++, 8, AMP_AT_ONCE) == 0;
+        for (unsigned k = 0; k < i % 5 && got < put; k++) {
+            unsigned n = amp_ring_take_small(q, small, i % 80 + 1, is_not_a_multiple_of_100);
+            batches += n > 1;
+            right = right && n <= AMP_BATCH && n <= i % 80 + 1 && (n == 0 || n % 2 == 1);
+            for (unsigned m = 0; m < n; m++) {
+                right = right && pattern_holds(small[m].bytes, small[m].length, got);
+                got++;
+            }
+            if (n == 0) {
+                right = right && got % 100 == 0 && queue_get(q, &number, AMP_AT_ONCE) == 0 &&
+                        number == got;
+                got++;
+            }
+        }
+    }
+    ok(right, "small messages put and taken many at a time, and one, come in order");
+    ok(batches > 100, "and many at a time they were (%d)", batches);
+    tap_unhold(q);
+
+    q = queue(8, 0);
+    is(put_batch(q, 1, 20), 7, "a queue of 8 has room for an odd number in one step");
+    is(put_batch(q, 8, 20), 1, "and then for one");
+    is(put_batch(q, 9, 20), 0, "and then for none");
+    is(amp_ring_take_small(q, small, 2, is_not_a_multiple_of_100), 1, "who wants 2 gets 1");
+    is(amp_ring_take_small(q, small, AMP_BATCH, is_not_a_multiple_of_100), 7, "who wants all, all");
+    is(amp_ring_take_small(q, small, AMP_BATCH, is_not_a_multiple_of_100), 0, "and then none");
+    tap_unhold(q);
+}
+
 static void
 test_largest(void)
 {
@@ -865,6 +944,7 @@ main(void)
     test_order();
     test_lengths();
     test_limit();
+    test_batches();
     test_segments();
     test_reading();
     test_close();

@@ -233,6 +233,17 @@ for _, class in ipairs {"Queue", "SimpleQueue", "JoinableQueue"} do
         t.is({q:get_many(1, 0)}, {nil, "empty"}, "none, without waiting")
         t.is({q:get_many(1, 0.02)}, {nil, "timeout"}, "none, with waiting")
         t.is({q:put_many({})}, {0}, "nothing put")
+        local list = {}
+        for i = 1, 1000 do -- of all sizes, with what is no number in between
+            list[i] = i % 17 == 0 and "s" .. i or i % 19 == 0 and {i} or i % 23 == 0 and i / 7 or
+                i % 29 == 0 and (i % 2 == 0) or (i % 2 == 0 and 1 or -1) << i % 63
+        end
+        t.is({q:put_many(list)}, {1000}, "a thousand put")
+        local back = {}
+        while #back < 1000 do
+            for _, v in ipairs(q:get_many(#back % 150 + 1, 0)) do back[#back + 1] = v end
+        end
+        t.is(back, list, "and got, many at a time")
         local small = Queue(3)
         t.is({small:put_many({1, 2, 3, 4, 5}, 0)}, {3, "full"}, "as many as have room")
         t.is({small:put_many({4}, 0.02)}, {0, "timeout"}, "none in time")
