@@ -612,10 +612,16 @@ local function chunks_of(list, size)
   local first = 1
   if type(list) ~= "function" then
     local length = #list
+    local is_plain = getmetatable(list) == nil
     return function()
       local n = math.min(size, length - first + 1)
       if n <= 0 then return nil end
-      local chunk = table.move(list, first, first + n - 1, 1, {})
+      local chunk = native.new_list(n)
+      if is_plain then
+        native.copy(list, first, n, chunk, 1)
+      else
+        table.move(list, first, first + n - 1, 1, chunk)
+      end
       first = first + n
       return chunk, n, first - n
     end
@@ -708,7 +714,7 @@ end
 
 local function map_async(self, f, list, size, callback, error_callback, spread)
   local result = new_result(self, callback, error_callback)
-  local values, errors, problem = {}, {}, nil
+  local values, errors, problem = native.new_list(type(list) == "table" and #list or 0), {}, nil
   local job
 
   local function finish()
@@ -740,7 +746,7 @@ local function map_async(self, f, list, size, callback, error_callback, spread)
           if failures[i] then errors[first + i - 1] = failures[i] end
         end
       else
-        table.move(got, 1, n, first, values)
+        native.copy(got, 1, n, values, first)
       end
       chunk_ended()
     end,
@@ -1062,7 +1068,7 @@ function pool.map(f, list, given)
   local self <close>, why = new_pool(given, {f = f, list = list})
   if not self then error(why, 2) end
   local size = math.max(1, (n + 4 * self.size - 1) // (4 * self.size))
-  local values, errors = {}, {}
+  local values, errors = native.new_list(n), {}
   for first = 1, n, size do
     submit(self, {
       items = function(got, count, failures)
@@ -1071,7 +1077,7 @@ function pool.map(f, list, given)
             if failures[i] then errors[first + i - 1] = failures[i] end
           end
         else
-          table.move(got, 1, count, first, values)
+          native.copy(got, 1, count, values, first)
         end
       end,
       failed = function(...) errors[first] = {...} end,

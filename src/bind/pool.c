@@ -122,6 +122,44 @@ note(lua_State *L, int index, lua_Integer i)
     lua_rawseti(L, index, i);
 }
 
+/* Where a run over the items of a list is. */
+struct run {
+    lua_Integer first, last;
+    lua_Integer i;    /* the item whose turn it is */
+    bool has_stopped; /* at it, with more or less than one result */
+};
+
+/* run_on(run, f, list, call, values): from item i on: until an error, to the end, or to a call that
+   does not return one value, of which it gives those that it returned. */
+static int
+run_on(lua_State *L)
+{
+    enum { RUN = 1, F, LIST, CALL, VALUES };
+    struct run *run = lua_touserdata(L, RUN);
+    bool direct = lua_isnil(L, CALL);
+    run->has_stopped = false;
+    for (; run->i <= run->last; run->i++) {
+        if (direct) {
+            lua_pushvalue(L, F);
+            lua_rawgeti(L, LIST, run->i);
+            lua_call(L, 1, LUA_MULTRET);
+        } else {
+            lua_pushvalue(L, CALL);
+            lua_pushvalue(L, F);
+            lua_pushvalue(L, LIST);
+            lua_pushinteger(L, run->i);
+            lua_call(L, 3, LUA_MULTRET);
+        }
+        int n = lua_gettop(L) - VALUES;
+        if (n != 1) {
+            run->has_stopped = true;
+            return n;
+        }
+        lua_rawseti(L, VALUES, run->i - run->first + 1);
+    }
+    return 0;
+}
+
 /* run_items(failure, f, list, first, last[, call]): f(list[i]), or call(f, list, i), for each i,
    with failure as the message handler. Gives the first values that the calls returned, their
    number, and if there are any: a table of errors; a table of packed results, of the calls that
@@ -130,29 +168,24 @@ static int
 native_run_items(lua_State *L)
 {
     enum { FAILURE = 1, F, LIST, FIRST, LAST, CALL, VALUES, ERRORS, MORE };
-    lua_Integer first = luaL_checkinteger(L, FIRST), last = luaL_checkinteger(L, LAST);
+    struct run run = {luaL_checkinteger(L, FIRST), luaL_checkinteger(L, LAST), 0, false};
     lua_settop(L, CALL);
-    bool direct = lua_isnil(L, CALL);
-    lua_createtable(L, last - first < INT32_MAX ? (int) (last - first + 1) : 0, 0);
+    lua_createtable(L, run.last - run.first < INT32_MAX ? (int) (run.last - run.first + 1) : 0, 0);
     lua_settop(L, MORE);
-    for (lua_Integer i = first; i <= last; i++) {
-        lua_Integer at = i - first + 1;
-        if (direct) {
-            lua_pushvalue(L, F);
-            lua_rawgeti(L, LIST, i);
-        } else {
-            lua_pushvalue(L, CALL);
-            lua_pushvalue(L, F);
-            lua_pushvalue(L, LIST);
-            lua_pushinteger(L, i);
-        }
-        int status = lua_pcall(L, direct ? 1 : 3, LUA_MULTRET, FAILURE);
-        int n = lua_gettop(L) - MORE;
+    /* To protect each call by itself would cost as much again as the call of a small function. */
+    for (run.i = run.first; run.i <= run.last; run.i++) {
+        lua_pushcfunction(L, run_on);
+        lua_pushlightuserdata(L, &run);
+        lua_pushvalue(L, F);
+        lua_pushvalue(L, LIST);
+        lua_pushvalue(L, CALL);
+        lua_pushvalue(L, VALUES);
+        int status = lua_pcall(L, 5, LUA_MULTRET, FAILURE);
+        lua_Integer at = run.i - run.first + 1;
         if (status != LUA_OK) {
             note(L, ERRORS, at);
-            continue;
-        }
-        if (n != 1) {
+        } else if (run.has_stopped) {
+            int n = lua_gettop(L) - MORE;
             luaL_checkstack(L, 3, "results of a task");
             lua_createtable(L, n, 1);
             for (int k = 1; k <= n; k++) {
@@ -162,15 +195,42 @@ native_run_items(lua_State *L)
             lua_pushinteger(L, n);
             lua_setfield(L, -2, "n");
             note(L, MORE, at);
-            lua_settop(L, MORE + 1);
+            lua_settop(L, MORE + 1); /* the first one, or nil */
+            lua_rawseti(L, VALUES, at);
         }
-        lua_rawseti(L, VALUES, at);
     }
     lua_pushvalue(L, VALUES);
-    lua_pushinteger(L, last - first + 1);
+    lua_pushinteger(L, run.last - run.first + 1);
     lua_pushvalue(L, ERRORS);
     lua_pushvalue(L, MORE);
     return 4;
+}
+
+/* new_list(n): a table with room for so many, which may come in any order. */
+static int
+native_new_list(lua_State *L)
+{
+    lua_Integer n = luaL_checkinteger(L, 1);
+    lua_createtable(L, n > 0 && n < INT32_MAX ? (int) n : 0, 0);
+    return 1;
+}
+
+/* copy(from, first, n, to, place): to[place], ... are from[first] and the n - 1 that follow; as
+   table.move, but with no metamethods. Pushes `to`. */
+static int
+native_copy(lua_State *L)
+{
+    enum { FROM = 1, FIRST, N, TO, PLACE };
+    luaL_checktype(L, FROM, LUA_TTABLE);
+    luaL_checktype(L, TO, LUA_TTABLE);
+    lua_Integer first = luaL_checkinteger(L, FIRST), n = luaL_checkinteger(L, N);
+    lua_Integer place = luaL_checkinteger(L, PLACE);
+    lua_settop(L, TO);
+    for (lua_Integer i = 0; i < n; i++) {
+        lua_rawgeti(L, FROM, first + i);
+        lua_rawseti(L, TO, place + i);
+    }
+    return 1;
 }
 
 static int
@@ -263,6 +323,8 @@ static const luaL_Reg natives[] = {
     {"sendable", native_sendable},
     {"take", native_take},
     {"run_items", native_run_items},
+    {"new_list", native_new_list},
+    {"copy", native_copy},
     {"undisturbed", luampB_undisturbed},
     {"leave_interrupts", native_leave_interrupts},
     {"lease_done", native_lease_done},
