@@ -13,6 +13,7 @@
 #include "luamp.h"
 
 #include "bind/bind.h"
+#include "heap.h"
 #include "options.h"
 #include "repl.h"
 #include "report.h"
@@ -372,11 +373,13 @@ luamp_main(int argc, char **argv)
     if (options.version_only)
         return EXIT_SUCCESS;
 
+    heap_open();
     L = luaL_newstate();
     if (L == NULL) {
         report_line("cannot create a Lua state: not enough memory");
         return EXIT_FAILURE;
     }
+    lua_setallocf(L, heap_allocate, NULL);
     status = run_state(L, &options);
     lua_close(L);
     return status;
