@@ -176,6 +176,7 @@ local function comments_of(header)
         lines[#lines + 1] = #lines == 0 and line:gsub("^ ", "") or line:gsub("^   ?(%S)", "%1")
       end
       local code = header:sub(to + 1):match("^\n(.-)\n\n") or ""
+      code = code:gsub("\n#define [%w_]+_%b()[^\n]*", "") -- a macro's own helpers end with _
       found[#found + 1] = {lines = lines, code = code}
     end
   end
