@@ -1,8 +1,9 @@
 /*
  * options: what the command line says.
  *
- * One place knows the syntax: read_option, which both passes over the line use. A new option is a
- * case there, a field in struct options, and a line in the help.
+ * One table has the options: with what they take, and what the help says of them. The completions for
+ * shells are made from it, too (build-aux/reference reads the rows, one a line). A new option is a row
+ * there, a field in struct options, and a case in note_letter or note_long.
  */
 #include "options.h"
 
@@ -12,24 +13,28 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char usage_text[] =
-    "usage: luamp [options] [script [args]]\n"
-    "Available options are:\n"
-    "  -e stat   execute string 'stat'\n"
-    "  -i        enter interactive mode after executing 'script'\n"
-    "  -l mod    require library 'mod' into global 'mod'\n"
-    "  -l g=mod  require library 'mod' into global 'g'\n"
-    "  -m mod    run library module 'mod' as the script\n"
-    "  -v        show version information\n"
-    "  -E        ignore environment variables\n"
-    "  -W        turn warnings on\n"
-    "  --        stop handling options\n"
-    "  -         stop handling options and execute stdin\n"
-    "  --help             show this help\n"
-    "  --version          show version information and exit\n"
-    "  --no-short-names   leave luamp's modules under their full names only";
+static const struct known_option {
+    const char *name;
+    const char *argument; /* as the help calls it; NULL: it takes none */
+    const char *help;
+} known_options[] = {
+    {"-e", "stat", "execute string 'stat'"},
+    {"-i", NULL, "enter interactive mode after executing 'script'"},
+    {"-l", "mod", "require library 'mod' into global 'mod'"},
+    {"-l", "g=mod", "require library 'mod' into global 'g'"},
+    {"-m", "mod", "run library module 'mod' as the script"},
+    {"-v", NULL, "show version information"},
+    {"-E", NULL, "ignore environment variables"},
+    {"-W", NULL, "turn warnings on"},
+    {"--", NULL, "stop handling options"},
+    {"-", NULL, "stop handling options and execute stdin"},
+    {"--help", NULL, "show this help"},
+    {"--version", NULL, "show version information and exit"},
+    {"--no-short-names", NULL, "leave luamp's modules under their full names only"},
+};
 
-static const char *const long_options[] = {"--help", "--no-short-names", "--version"};
+#define KNOWN_OPTIONS (sizeof known_options / sizeof *known_options)
+#define USAGE_SIZE 2048
 
 enum option_kind {
     OPTION_NONE,   /* not an option: the script's name, or the line's end */
@@ -48,13 +53,43 @@ struct option {
 };
 
 static bool
-is_long_option(const char *text)
+is_long(const struct known_option *known)
 {
-    for (size_t i = 0; i < sizeof long_options / sizeof *long_options; i++) {
-        if (strcmp(text, long_options[i]) == 0)
-            return true;
+    return strncmp(known->name, "--", 2) == 0 && known->name[2] != '\0';
+}
+
+/* The row of a long option, by all of its name, or of a short one, by its letter; or NULL. */
+static const struct known_option *
+find_option(const char *text)
+{
+    size_t length = text[1] == '-' ? strlen(text) : 2;
+
+    for (size_t i = 0; i < KNOWN_OPTIONS; i++) {
+        const char *name = known_options[i].name;
+
+        if (strlen(name) == length && memcmp(name, text, length) == 0)
+            return &known_options[i];
     }
-    return false;
+    return NULL;
+}
+
+/* What --help prints, without the last line's end. */
+static const char *
+usage(char text[USAGE_SIZE])
+{
+    int length = snprintf(text, USAGE_SIZE,
+                          "usage: luamp [options] [script [args]]\nAvailable options are:");
+
+    for (size_t i = 0; i < KNOWN_OPTIONS; i++) {
+        const struct known_option *known = &known_options[i];
+        char left[32];
+
+        snprintf(left, sizeof left, "%s%s%s", known->name, known->argument ? " " : "",
+                 known->argument ? known->argument : "");
+        length += snprintf(text + length, USAGE_SIZE - (size_t) length, "\n  %-*s %s",
+                           is_long(known) ? 18 : 9, left, known->help);
+    }
+    return text;
 }
 
 static struct option
@@ -62,39 +97,29 @@ read_option(char *const *argv)
 {
     const char *text = argv[0];
     struct option option = {OPTION_NONE, '\0', NULL, 1};
+    const struct known_option *known;
 
     if (text == NULL || text[0] != '-' || text[1] == '\0')
         return option;
+    known = find_option(text);
+    if (known == NULL || (text[1] != '-' && known->argument == NULL && text[2] != '\0')) {
+        option.kind = OPTION_UNKNOWN;
+        return option;
+    }
     if (text[1] == '-') {
-        if (text[2] == '\0')
-            option.kind = OPTION_STOP;
-        else
-            option.kind = is_long_option(text) ? OPTION_LONG : OPTION_UNKNOWN;
+        option.kind = text[2] == '\0' ? OPTION_STOP : OPTION_LONG;
         return option;
     }
     option.kind = OPTION_LETTER;
     option.letter = text[1];
-    switch (text[1]) {
-    case 'E':
-    case 'W':
-    case 'i':
-    case 'v':
-        if (text[2] != '\0')
-            option.kind = OPTION_UNKNOWN;
-        break;
-    case 'e':
-    case 'l':
-    case 'm':
-        option.argument = text + 2;
-        if (text[2] == '\0') {
-            option.argument = argv[1];
-            option.width = 2;
-            if (argv[1] == NULL || argv[1][0] == '-')
-                option.kind = OPTION_NEEDS_ARGUMENT;
-        }
-        break;
-    default:
-        option.kind = OPTION_UNKNOWN;
+    if (known->argument == NULL)
+        return option;
+    option.argument = text + 2;
+    if (text[2] == '\0') {
+        option.argument = argv[1];
+        option.width = 2;
+        if (argv[1] == NULL || argv[1][0] == '-')
+            option.kind = OPTION_NEEDS_ARGUMENT;
     }
     return option;
 }
@@ -140,12 +165,15 @@ nearest_long_option(const char *text)
     const char *nearest = NULL;
     int smallest = 4; /* farther ones are other words, and not slips */
 
-    for (size_t i = 0; i < sizeof long_options / sizeof *long_options; i++) {
-        int distance = edit_distance(text, long_options[i]);
+    for (size_t i = 0; i < KNOWN_OPTIONS; i++) {
+        int distance;
 
+        if (!is_long(&known_options[i]))
+            continue;
+        distance = edit_distance(text, known_options[i].name);
         if (distance < smallest) {
             smallest = distance;
-            nearest = long_options[i];
+            nearest = known_options[i].name;
         }
     }
     return nearest;
@@ -157,7 +185,9 @@ refuse(const char *text, enum option_kind kind)
     /* The second word is lua's, for what could have been an option of lua. */
     const char *verdict = text[1] == '-' ? "unknown" : "unrecognized";
     const char *meant = nearest_long_option(text);
+    char usage_text[USAGE_SIZE];
 
+    usage(usage_text);
     if (kind == OPTION_NEEDS_ARGUMENT)
         report_line("'%s' needs argument\n%s", text, usage_text);
     else if (meant != NULL)
@@ -256,5 +286,7 @@ options_next(const struct options *options, int *index, struct option_effect *ef
 void
 options_help(void)
 {
-    puts(usage_text);
+    char text[USAGE_SIZE];
+
+    puts(usage(text));
 }

@@ -6,7 +6,7 @@
  * line. The results of an expression are printed with the global `print`; a table that has no say in
  * how it is printed, as its contents (lua/repl.lua).
  *
- * At a terminal lines are edited, remembered and completed (editor.h).
+ * help() shows the manual (help.h). At a terminal lines are edited, remembered and completed (editor.h).
  *
  * Ctrl-C is luamp's own (see luampB_main_process): in a running statement it ends the statement,
  * and at the prompt it drops what was typed so far.
@@ -15,6 +15,7 @@
 
 #include "bind/bind.h"
 #include "editor.h"
+#include "help.h"
 #include "report.h"
 
 #include <lauxlib.h>
@@ -210,6 +211,7 @@ repl_run(lua_State *L)
     lua_getfield(L, -1, "show");
     lua_getfield(L, -2, "complete");
     lua_remove(L, -3);
+    help_open(L);
     has_editor = editor_open(L, COMPLETE);
     while ((input = read_statement(L, &status)) != INPUT_ENDED) {
         if (input == INPUT_READY) {
