@@ -1,12 +1,11 @@
--- docs/from-python.md: each name of Python's in it exists there, each has a name of ours beside it that
--- is exported, or a dash, and none of the modules' public names is missing.
+-- docs/from-python.md and docs/from-lua.md: each name of theirs has a name of ours beside it that is
+-- exported, or a dash. Each name of Python's exists there, and none of its public ones is missing.
 
 local t = require "tap"
 local markdown = require "markdown"
 local members = require "luamp.members"
 
 local source = os.getenv "top_srcdir" or "."
-local page = markdown.read(source .. "/docs/from-python.md")
 
 -- What the page calls an object, and one of its class.
 local ended = process.spawn(function() end)
@@ -50,10 +49,10 @@ local function is_exported(object, sign, name)
     return value ~= nil
 end
 
--- Rows whose first cell has a name of Python's: all but heads of tables and their rules.
-local function rows()
+-- Rows of a page whose first cell has a name of theirs: all but heads of tables and their rules.
+local function rows_of(page)
     local list = {}
-    for _, row in ipairs(page.rows) do
+    for _, row in ipairs(markdown.read(source .. "/" .. page).rows) do
         if row.cells[1]:find "^`" then
             list[#list + 1] = row
         end
@@ -61,40 +60,40 @@ local function rows()
     return list
 end
 
-t.ok(#rows() > 100, "the tables are found")
+local from_python = rows_of "docs/from-python.md"
+t.ok(#from_python > 100, "the tables are found")
 
-t.test("each name of Python's has a name of ours that is exported, or a dash", function()
-    for _, row in ipairs(rows()) do
-        local where = ("docs/from-python.md:%d: %s"):format(row.line, row.cells[1])
-        if #row.cells ~= 3 then
-            t.ok(false, where .. ": three cells")
-        end
-        -- The first table has what is returned in its second cell, and our names in the third.
-        local ours = row.section == "What differs everywhere" and row.cells[3] or row.cells[2]
-        local names = names_in(ours)
-        if ours ~= "—" and #names == 0 then
-            t.ok(false, where .. ": has a name of ours, or a dash")
-        end
-        if ours ~= "—" and #names ~= #markdown.code(ours) then
-            t.ok(false, where .. ": all in the cell are names: " .. ours)
-        end
-        for _, name in ipairs(names) do
-            if not is_exported(table.unpack(name)) then
-                t.ok(false, where .. ": is exported: " .. table.concat(name))
+for _, page in ipairs{"docs/from-python.md", "docs/from-lua.md"} do
+    t.test(page .. ": each name has a name of ours that is exported, or a dash", function()
+        for _, row in ipairs(rows_of(page)) do
+            local where = ("%s:%d: %s"):format(page, row.line, row.cells[1])
+            if #row.cells ~= 3 then
+                t.ok(false, where .. ": three cells")
+            end
+            -- Python's first table has what is returned in its second cell, and our names in the third.
+            local ours = row.section == "What differs everywhere" and row.cells[3] or row.cells[2]
+            local names = names_in(ours)
+            if ours ~= "—" and (#names == 0 or #names ~= #markdown.code(ours)) then
+                t.ok(false, where .. ": all in the cell are names of ours, or it is a dash: " .. ours)
+            end
+            for _, name in ipairs(names) do
+                if not is_exported(table.unpack(name)) then
+                    t.ok(false, where .. ": is exported: " .. table.concat(name))
+                end
             end
         end
-    end
-end)
+    end)
 
-t.test("the remarks name only what is exported, too", function()
-    for _, row in ipairs(rows()) do
-        for _, name in ipairs(names_in(row.cells[3])) do
-            if not is_exported(table.unpack(name)) then
-                t.ok(false, ("docs/from-python.md:%d: %s"):format(row.line, table.concat(name)))
+    t.test(page .. ": the remarks name only what is exported, too", function()
+        for _, row in ipairs(rows_of(page)) do
+            for _, name in ipairs(names_in(row.cells[3])) do
+                if not is_exported(table.unpack(name)) then
+                    t.ok(false, ("%s:%d: %s"):format(page, row.line, table.concat(name)))
+                end
             end
         end
-    end
-end)
+    end)
+end
 
 -- Public names of Python's modules, as of its version 3.11.
 local PYTHON = {
@@ -142,7 +141,7 @@ local PYTHON = {
 
 t.test("no public name of Python's is missing", function()
     local there = {}
-    for _, row in ipairs(rows()) do
+    for _, row in ipairs(from_python) do
         for _, name in ipairs(markdown.code(row.cells[1])) do
             there[name] = true
         end
@@ -209,7 +208,7 @@ t.test("each name of Python's exists there", function()
         local f <close> = assert(io.open(script, "w"))
         f:write(ASK_PYTHON)
         local g <close> = assert(io.open(names, "w"))
-        for _, row in ipairs(rows()) do
+        for _, row in ipairs(from_python) do
             for _, name in ipairs(markdown.code(row.cells[1])) do
                 g:write(name, "\n")
             end
