@@ -92,6 +92,26 @@ local function promises_of(text)
     return select(2, text:gsub("%-%->", ""))
 end
 
+-- Of blocks that are no programs, such as lists of files: what stands at the left of a line is the same,
+-- and what is explained at the right may be in Chinese.
+local function difference_of_lists(original, translated)
+    local line_of, line = original:gmatch "([^\n]*)\n", 0
+    for other in translated:gmatch "([^\n]*)\n" do
+        line = line + 1
+        local own = line_of()
+        local is_explained = own and other:find "[\128-\255]"
+        if is_explained then
+            own, other = own:match "^%g+", other:match "^%g+"
+        end
+        if own ~= other then
+            return ("line %d: %s, and there %s"):format(line, other, own)
+        end
+    end
+    if line_of() then
+        return "lines are missing"
+    end
+end
+
 -- Nil, or what differs.
 local function difference(original, translated)
     if original.words ~= translated.words then
@@ -113,8 +133,8 @@ local function difference(original, translated)
         if promises_of(original.text) ~= promises_of(translated.text) then
             return "another number of --> in the comments"
         end
-    elseif original.text ~= translated.text then
-        return "another text"
+    else
+        return difference_of_lists(original.text, translated.text)
     end
 end
 
@@ -214,6 +234,9 @@ t.test("a translation may differ in comments and Chinese strings, and in nothing
     t.ok(differ("#define A 1 /* one */\n", "#define A 2 /* 一 */\n", "c"), "a number in C")
     t.ok(not differ("ls   # all\n", "ls # 全部\n", "sh"), "a comment of a shell")
     t.ok(differ("one\ntwo\n", "一\n", "output"), "a line less of output")
+    t.ok(not differ("src/  sources\n", "src/  源码\n", ""), "what a list of files explains")
+    t.ok(differ("src/  sources\n", "lib/  源码\n", ""), "another file")
+    t.ok(differ("make\nmake check\n", "make\n", ""), "a command less")
 end)
 
 t.done()
