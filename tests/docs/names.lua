@@ -10,8 +10,8 @@ local source = os.getenv "top_srcdir" or "."
 -- What the page calls an object, and one of its class.
 local ended = process.spawn(function() end)
 ended:join()
-local running = thread.Thread{target = function() end}:start()
 local workers = pool.Pool(1)
+local running = thread.Thread{target = function() end}:start()
 local listener = assert(ipc.Listener("@luamp-names-" .. process.getpid()))
 local block = assert(ipc.SharedMemory{create = true, size = 1})
 process.atexit(function() block:unlink() end)
