@@ -1,4 +1,5 @@
--- Runs every example of README.md and docs/*.md, and compares what it prints with what the page says.
+-- Runs every example of README.md and docs/*.md, and of their translations (README.zh-CN.md and
+-- docs/*.zh-CN.md), and compares what it prints with what the page says.
 --
 --     LUAMP=path/of/luamp top_srcdir=. luamp tests/docs/examples.lua [part of a page's name]
 --
@@ -18,6 +19,7 @@
 -- neither must print nothing.
 
 local t = require "tap"
+local markdown = require "markdown"
 
 local luamp = assert(os.getenv "LUAMP", "LUAMP must be the path of the program to test")
 local source = os.getenv "top_srcdir" or "."
@@ -53,28 +55,6 @@ local function read(path)
 end
 
 -- Pages ------------------------------------------------------------------------------------------------
-
--- The fenced blocks of a page, in order: {words = "lua fails", text = ..., page = ..., line = ...}.
-local function blocks_of(page)
-    local blocks, open, line = {}, nil, 0
-    for text in io.lines(source .. "/" .. page) do
-        line = line + 1
-        local words = text:match "^```(.*)$"
-        if words and not open then
-            open = {words = words, page = page, line = line, lines = {}}
-        elseif words then
-            open.text = table.concat(open.lines, "\n") .. "\n"
-            blocks[#blocks + 1] = open
-            open = nil
-        elseif open then
-            open.lines[#open.lines + 1] = text
-        end
-    end
-    if open then
-        t.ok(false, ("%s:%d ends"):format(page, open.line))
-    end
-    return blocks
-end
 
 -- The output that the comments promise.
 local function promised_by_comments(script)
@@ -185,15 +165,20 @@ local function check(block, expected)
     end
 end
 
-local pages = {"README.md"}
-for path in shell("cd " .. quoted(source) .. " && ls docs/*.md"):gmatch "[^\n]+" do
+local pages = {}
+for path in shell("cd " .. quoted(source) .. " && ls README*.md docs/*.md"):gmatch "[^\n]+" do
     pages[#pages + 1] = path
 end
 
 for _, page in ipairs(pages) do
     if page:find(filter, 1, true) then
-        local blocks = blocks_of(page)
+        local text = markdown.read(source .. "/" .. page)
+        local blocks = text.blocks
+        if text.unfinished then
+            t.ok(false, ("%s:%d ends"):format(page, text.unfinished))
+        end
         for i, block in ipairs(blocks) do
+            block.page = page
             local next_one = blocks[i + 1]
             local expected = next_one and next_one.words == "output" and next_one
             local kind = block.words:match "^%a*"
