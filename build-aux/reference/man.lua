@@ -158,8 +158,8 @@ end
 -- The header ----------------------------------------------------------------------------------------
 --
 -- A comment that begins a line is a text: paragraphs, and what is indented further is shown as it is.
--- One that has a declaration in it begins with the name, and at the end of that line what the function
--- does to the stack. A comment between lines of dashes is the title of a section. Other comments of one
+-- One that is about a function begins with a line of its name, and at the end of that line what the
+-- function does to the stack, or after a colon which threads may call it. A comment between lines of dashes is the title of a section. Other comments of one
 -- block go with what follows them, up to an empty line.
 
 local function comments_of(header)
@@ -231,6 +231,9 @@ function man.header(context)
     elseif lines[1] then
       local name, effect = lines[1]:match("^([%a_][%w_]*)%s*(%[[^%]]*%])$")
       name = name or lines[1]:match("^([%a_][%w_]*)$")
+      if not name and lines[2] == "" then -- who may call it stands behind the name
+        name, effect = lines[1]:match("^(luamp_[%w_.]*): (.*)$")
+      end
       if name then
         parts[#parts + 1] = ".SS " .. macro_argument(name .. (effect and "  " .. effect or ""))
         table.remove(lines, 1)
