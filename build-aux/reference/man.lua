@@ -159,8 +159,9 @@ end
 --
 -- A comment that begins a line is a text: paragraphs, and what is indented further is shown as it is.
 -- One that is about a function begins with a line of its name, and at the end of that line what the
--- function does to the stack, or after a colon which threads may call it. A comment between lines of dashes is the title of a section. Other comments of one
--- block go with what follows them, up to an empty line.
+-- function does to the stack, or after a colon which threads may call it. A comment between lines of
+-- dashes begins a section: its title, and what holds for all of it. Other comments of one block go with
+-- what follows them, up to an empty line.
 
 local function comments_of(header)
   local found = {}
@@ -226,8 +227,10 @@ function man.header(context)
       parts[#parts + 1] = ".SH SYNOPSIS\n.nf\n#include <luamp.h>\n.fi\n.SH DESCRIPTION"
       parts[#parts + 1] = comment_text(lines)
     elseif lines[1] and lines[1]:find("^%-%-%-%-") then
-      local title = table.concat(lines, " ", 2, #lines - 1):gsub("%.$", "")
+      local title = lines[2]:gsub("%.$", "")
       parts[#parts + 1] = ".SH " .. macro_argument(title:upper())
+      local text = comment_text(table.move(lines, 3, #lines - 1, 1, {}))
+      if text ~= "" then parts[#parts + 1] = text end
     elseif lines[1] then
       local name, effect = lines[1]:match("^([%a_][%w_]*)%s*(%[[^%]]*%])$")
       name = name or lines[1]:match("^([%a_][%w_]*)$")
