@@ -568,8 +568,9 @@ typedef struct luamp_Item {
     } as;
 } luamp_Item;
 
-LUAMP_API luamp_Reader *luamp_reader_new(void); /* NULL: no memory */
-LUAMP_API void luamp_reader_free(luamp_Reader *reader); /* NULL is allowed */
+/* A reader, which holds no message yet; NULL: no memory. And its end; NULL is allowed. */
+LUAMP_API luamp_Reader *luamp_reader_new(void);
+LUAMP_API void luamp_reader_free(luamp_Reader *reader);
 
 /* Reads the message that these bytes are, which are copied: as luamp_writer_bytes gave them, or any. An
    object in it is LUAMP_TOTHER. LUAMP_NO_MEMORY. */
