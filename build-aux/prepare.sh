@@ -2,7 +2,7 @@
 # the build needs and is not there, and builds. Everything it says goes to standard error. Expects
 # $top, the source tree.
 
-packages='autoconf automake gcc groff-base libc6-dev libedit2 liblua5.4-dev libtool lua-dkjson lua5.4 make nettle-dev pkg-config spin'
+packages='autoconf automake gcc groff-base libc6-dev libedit2 liblua5.4-dev libtool lua-dkjson lua5.4 luarocks make nettle-dev pkg-config spin'
 
 say() {
     echo "luamp: $*" >&2

@@ -147,6 +147,8 @@ set_options(lua_State *L, const luamp_Options *options)
  * Opening.
  */
 
+LUAMP_API int luaopen_luamp_short_names(lua_State *L);
+
 static void
 preload(lua_State *L)
 {
@@ -157,6 +159,8 @@ preload(lua_State *L)
     }
     lua_pushcfunction(L, luaopen_luamp);
     lua_setfield(L, -2, "luamp");
+    lua_pushcfunction(L, luaopen_luamp_short_names);
+    lua_setfield(L, -2, "luamp.short_names");
     lua_pop(L, 1);
 }
 
@@ -216,6 +220,17 @@ OPEN(sync)
 OPEN(ipc)
 OPEN(pool)
 OPEN(thread)
+
+/* For stock Lua: `lua5.4 -l luamp.short_names script.lua` runs what was written for the program. */
+int
+luaopen_luamp_short_names(lua_State *L)
+{
+    open_by_require(L);
+    if (!luampB_has_short_names(L))
+        luampB_short_names(L);
+    lua_pushboolean(L, 1);
+    return 1;
+}
 
 /*
  * Short names are globals, like string and table. Each is a table from the start, which is filled

@@ -2,6 +2,9 @@
 --
 --     LUAMP=path/of/luamp top_srcdir=. luamp tests/scripts/run.lua [part of a script's name]
 --
+-- A file that loads this one and calls it with a table says by what the scripts are run instead; see
+-- stock.lua.
+--
 -- A file checks_*.lua beside this one returns a table:
 --
 --     ["sync/ktv_semaphore.lua"] = {
@@ -18,6 +21,7 @@
 local top = os.getenv("top_srcdir") or "."
 local luamp = os.getenv("LUAMP") or arg[-1]
 local filter = arg[1] or ""
+local other = type(...) == "table" and (...) or {}  -- command = a shell's words, name =, times =
 
 local SIDE_BY_SIDE = 20     -- runs at a time: they sleep nearly all of it
 local PATIENCE = 40         -- seconds until a run is given up
@@ -42,6 +46,9 @@ end
 
 top = absolute(top)
 luamp = absolute(luamp:find("/") and luamp or shell("command -v " .. quoted(luamp)):gsub("\n", ""))
+
+local command = other.command or quoted(luamp)
+local by = other.name and " by " .. other.name or ""
 
 local checks = {}
 for file in shell("ls " .. quoted(top) .. "/tests/scripts/checks_*.lua"):gmatch("[^\n]+") do
@@ -74,8 +81,8 @@ local function watch(id, script, results)
     local run = {id = id, script = script, lines = {}, times = {}, status = "unknown", seconds = 0}
     local start = process.monotonic()
     local output = assert(io.popen(([[cd %s/work && TMPDIR=%s/tmp exec setsid sh -c '
-        printf "\001session %%d\n" $$; "$0" "$1" 2>"$2"; printf "\001exit %%d\n" $?
-        ' %s %s %s/stderr </dev/null]]):format(quoted(folder), quoted(folder), quoted(luamp),
+        printf "\001session %%d\n" $$; eval "$0 \"\$1\"" 2>"$2"; printf "\001exit %%d\n" $?
+        ' %s %s %s/stderr </dev/null]]):format(quoted(folder), quoted(folder), quoted(command),
         quoted(top .. "/scripts/" .. script), quoted(folder))))
     for line in output:lines() do
         local now = process.monotonic() - start
@@ -135,7 +142,7 @@ local STEPS = 3
 process.Process{daemon = true, target = function()
     while true do
         local start = process.monotonic()
-        os.execute(quoted(luamp) .. " -e ''")
+        os.execute(command .. " -e ''")
         slowest.value = math.max(slowest.value, process.monotonic() - start)
         process.sleep(0.2)
     end
@@ -232,7 +239,7 @@ end
 
 local pending = {}
 for _, check in ipairs(chosen) do
-    for _ = 1, check.times or 1 do
+    for _ = 1, other.times or check.times or 1 do
         pending[#pending + 1] = check
     end
 end
@@ -254,7 +261,7 @@ local function hold(check, promise)
             break
         end
     end
-    t.ok(not failed, ("scripts/%s: %s"):format(check.script, promise[1]))
+    t.ok(not failed, ("scripts/%s%s: %s"):format(check.script, by, promise[1]))
     if failed then
         t.diag(why)
         t.diag(failed)
