@@ -276,7 +276,11 @@ t.test("descriptors go with their connections", function()
     end
     collectgarbage()
     collectgarbage()
-    t.is(count(), before, "descriptors and threads")
+    -- A system's thread whose thread ended before is there for a moment.
+    local deadline = process.monotonic() + 30
+    while count() > before and process.monotonic() < deadline do process.sleep(0.01) end
+    local after = count()
+    t.ok(after <= before, ("descriptors and threads: %d, were %d"):format(after, before))
 end)
 
 t.test("a signal's handler runs in the script's thread, whoever has a descriptor", function()

@@ -21,7 +21,8 @@
 local top = os.getenv("top_srcdir") or "."
 local luamp = os.getenv("LUAMP") or arg[-1]
 local filter = arg[1] or ""
-local other = type(...) == "table" and (...) or {}  -- command = a shell's words, name =, times =
+local given = ...
+local other = type(given) == "table" and given or {} -- command = a shell's words, name =, times =
 
 local SIDE_BY_SIDE = 20     -- runs at a time: they sleep nearly all of it
 local PATIENCE = 40         -- seconds until a run is given up
