@@ -146,7 +146,7 @@ void luampB_defer_handlers(bool on);
 int luampB_undisturbed(lua_State *L);
 
 /* In a child, with all signals blocked: what becomes of the parent's interrupts, and handlers. */
-void luampB_interrupts_in_child(void);
+void luampB_interrupts_anew(void);
 void luampB_signals_in_child(lua_State *L);
 
 /* signal.c: has a signal come that the state with this registry handles? And its handlers. */

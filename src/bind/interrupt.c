@@ -297,7 +297,7 @@ luampB_run_handlers_protected(lua_State *L)
 }
 
 void
-luampB_interrupts_in_child(void)
+luampB_interrupts_anew(void)
 {
     state.deferred = 0;
     luampB_interrupt_no_more();

@@ -355,7 +355,7 @@ luampB_signals_in_child(lua_State *L)
 {
     memset((void *) signals.pending, 0, sizeof signals.pending);
     signals.interrupted = false;
-    luampB_interrupts_in_child();
+    luampB_interrupts_anew();
     if (signals.leaves_interrupts)
         sigaction(SIGINT, &signals.left, NULL);
     signals.leaves_interrupts = false;

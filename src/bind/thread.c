@@ -460,6 +460,7 @@ live_once(struct thread *thread)
 {
     this_thread = thread;
     amp_thread_enter();
+    luampB_interrupts_anew(); /* what another thread left: it ended with its handlers deferred */
     bool goes_on = false;
     amp_self.process_mask = &process_mask;
     if (amp_member_enter(thread->member, thread->generation) == 0) {
