@@ -120,6 +120,8 @@ runners["lua stock"] = function(block)
         return nil, "there is no lua5.4"
     elseif not build then
         return nil, "there is no build tree (top_builddir)"
+    elseif not os.execute("test -f " .. quoted(build .. "/.libs/luamp.so")) then
+        return nil, "the module is not built (--disable-shared)"
     end
     return run("example.lua", block.text,
         ("env LUA_CPATH=%s lua5.4 example.lua"):format(quoted(build .. "/.libs/?.so")))
@@ -141,8 +143,9 @@ function runners.c(block)
     write(scratch .. "/build.sh", ([[
 set -e
 build=%s
+test -f $build/.libs/libluamp.so || static=--static
 %s -Wall -Wextra -Werror -I%s/src -L$build/.libs example.c -o example \
-    $(PKG_CONFIG_PATH=$build pkg-config --cflags --libs luamp)
+    $(PKG_CONFIG_PATH=$build pkg-config $static --cflags --libs luamp)
 LD_LIBRARY_PATH=$build/.libs exec ./example
 ]]):format(quoted(build), compiler, quoted(source)))
     return run("example.c", block.text, "sh " .. scratch .. "/build.sh")

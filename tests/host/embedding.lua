@@ -2,9 +2,16 @@
 -- host.
 
 local cli = require "host.cli"
+local tap = require "tap"
 
 local build = assert(os.getenv "top_builddir", "top_builddir must be the build tree")
 local source = assert(os.getenv "top_srcdir", "top_srcdir must be the source tree")
+
+if cli.shell("test -f " .. build .. "/.libs/luamp.so").status ~= 0 then
+    tap.skip("the library and the modules", "no shared library is built (--disable-shared)")
+    cli.done()
+    return
+end
 
 cli.expect("the host gives modules in C Lua's functions",
     cli.run "-e 'print(require \"probe\".add(1, 2))'",
