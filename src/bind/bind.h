@@ -145,8 +145,11 @@ void luampB_defer_handlers(bool on);
    has returned. So what is done and what is noted of it are one. */
 int luampB_undisturbed(lua_State *L);
 
-/* In a child, with all signals blocked: what becomes of the parent's interrupts, and handlers. */
+/* At the beginning of a child, with all signals blocked, and of a thread: what was left by the life
+   before is forgotten. */
 void luampB_interrupts_anew(void);
+
+/* In a child, with all signals blocked: what becomes of the parent's handlers. */
 void luampB_signals_in_child(lua_State *L);
 
 /* signal.c: has a signal come that the state with this registry handles? And its handlers. */

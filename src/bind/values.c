@@ -6,7 +6,6 @@
  */
 #include "ipc.h"
 
-#include <math.h>
 #include <string.h>
 
 static const struct luampO_class value_class, array_class;
@@ -37,14 +36,6 @@ out_of_range(lua_State *L, const struct amp_type *type, int index)
                       (LUAI_UACINT) type->most);
 }
 
-/* False for a number that the type would make infinite. Converting to float is rounding, so what
-   is a little above FLT_MAX still fits. */
-static bool
-fits_float(const struct amp_type *type, double number)
-{
-    return !isfinite(number) || isfinite(amp_float_of_bits(amp_bits_of_float(type, number)));
-}
-
 static uint64_t
 check_bits(lua_State *L, const struct amp_type *type, int index)
 {
@@ -61,7 +52,7 @@ check_bits(lua_State *L, const struct amp_type *type, int index)
             out_of_range(L, type, index);
         return (uint64_t) lua_toboolean(L, index);
     case AMP_FLOAT:
-        if (lua_type(L, index) != LUA_TNUMBER || !fits_float(type, lua_tonumber(L, index)))
+        if (lua_type(L, index) != LUA_TNUMBER || !amp_float_fits(type, lua_tonumber(L, index)))
             out_of_range(L, type, index);
         return amp_bits_of_float(type, lua_tonumber(L, index));
     default: {
@@ -131,7 +122,7 @@ sum(lua_State *L, const struct amp_type *type, uint64_t old, uint64_t *new)
 {
     if (type->class == AMP_FLOAT) {
         double number = amp_float_of_bits(old) + luaL_checknumber(L, 2);
-        if (!fits_float(type, number))
+        if (!amp_float_fits(type, number))
             luaL_error(L, "add: %f does not fit typecode '%c'; the value stays as it was",
                        (LUAI_UACNUMBER) number, type->code);
         *new = amp_bits_of_float(type, number);

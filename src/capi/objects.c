@@ -8,7 +8,6 @@
 #include "capi.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -408,13 +407,6 @@ fits(const struct amp_type *type, int64_t n)
     return n >= type->least && n <= type->most;
 }
 
-/* A number that is too large for a float of four bytes would become infinite. */
-static bool
-fits_number(const struct amp_type *type, double number)
-{
-    return type->size == sizeof(double) || !isfinite(number) || isfinite((float) number);
-}
-
 int
 luamp_value_get(luamp_Object *value, int64_t *n)
 {
@@ -505,7 +497,7 @@ luamp_value_set_number(luamp_Object *value, double number)
     int result = enter_value(value, true, &type);
     if (result != LUAMP_OK)
         return result;
-    if (!fits_number(type, number))
+    if (!amp_float_fits(type, number))
         return LUAMP_OUT_OF_RANGE;
     atomic_store_explicit(&value->cell->v_bits, amp_bits_of_float(type, number),
                           memory_order_release);
@@ -523,7 +515,7 @@ luamp_value_add_number(luamp_Object *value, double number, double *old)
     double sum;
     do {
         sum = amp_float_of_bits(before) + number;
-        if (!fits_number(type, sum))
+        if (!amp_float_fits(type, sum))
             return LUAMP_OUT_OF_RANGE;
     } while (!atomic_compare_exchange_weak(&value->cell->v_bits, &before,
                                            amp_bits_of_float(type, sum)));

@@ -301,15 +301,16 @@ keep_step(struct amp_cell *q, size_t length)
 {
     if (length < STEP_LENGTH)
         return;
+    uint32_t first = amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed));
+    if (atomic_load_explicit(&q->q_taken_in_vain, memory_order_relaxed) == first)
+        return;
     for (int i = 0; i < AMP_LONG_SPIN; i++) {
-        uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_relaxed);
-        uint32_t published = atomic_load_explicit(&q->q_published, memory_order_relaxed);
-        uint32_t ahead = amp_count_difference(amp_count(published), amp_count(taken));
-        if (ahead * (uint64_t) length <= STEP_AHEAD || q->q_taken_in_vain == amp_count(taken))
+        if (amp_ring_size(q) * (uint64_t) length <= STEP_AHEAD)
             return;
-        if (!amp_spin(&q->q_taken, taken) && i == AMP_LONG_SPIN - 1)
-            q->q_taken_in_vain = amp_count(taken);
+        amp_spin(&q->q_taken, atomic_load_explicit(&q->q_taken, memory_order_relaxed));
     }
+    if (amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed)) == first)
+        atomic_store_explicit(&q->q_taken_in_vain, first, memory_order_relaxed);
 }
 
 int

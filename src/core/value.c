@@ -4,6 +4,7 @@
 #include "value.h"
 
 #include <limits.h>
+#include <math.h>
 #include <string.h>
 
 #define INTEGER(code, type, least, most) \
@@ -52,6 +53,12 @@ amp_float_of_bits(uint64_t bits)
     double number;
     memcpy(&number, &bits, sizeof number);
     return number;
+}
+
+bool
+amp_float_fits(const struct amp_type *type, double number)
+{
+    return !isfinite(number) || isfinite(amp_float_of_bits(amp_bits_of_float(type, number)));
 }
 
 /* Elements are read and written whole, in no order among themselves: who needs order has a lock. */

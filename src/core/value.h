@@ -37,6 +37,10 @@ const struct amp_type *amp_type_find(char code);
 uint64_t amp_bits_of_float(const struct amp_type *type, double number);
 double amp_float_of_bits(uint64_t bits);
 
+/* False for a number that a float type would make infinite. Converting rounds, so what is a little
+   above FLT_MAX still fits. */
+bool amp_float_fits(const struct amp_type *type, double number);
+
 /* An element of an array, to and from bits. */
 uint64_t amp_element_load(const struct amp_type *type, const void *address);
 void amp_element_store(const struct amp_type *type, void *address, uint64_t bits);

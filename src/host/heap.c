@@ -25,13 +25,15 @@
 
 #define MIB ((size_t) 1 << 20)
 #define LARGE_PAGE (2 * MIB)
-#define ADVISED (8 * MIB)      /* bytes in use from which on it is worth the while */
+#define ADVISED (ptrdiff_t) (8 * MIB) /* bytes in use from which on it is worth the while */
 #define STEP (32 * MIB)
 #define LARGE_BLOCK (32 * MIB) /* has a mapping of its own */
-#define LOOK (1 * MIB)         /* so much growth, and the end of the heap is looked at */
+#define LOOK (ptrdiff_t) (1 * MIB) /* so much growth, and the end of the heap is looked at */
 
-static size_t in_use, seen; /* bytes: now, and when the end was looked at */
-static uintptr_t advised;   /* end of what the kernel knows of; 0: nothing yet */
+/* Bytes: now, and when the end was looked at. Without what luaL_newstate had allocated, so it may be
+   below zero when that is freed. */
+static ptrdiff_t in_use, seen;
+static uintptr_t advised; /* end of what the kernel knows of; 0: nothing yet */
 
 static void
 advise(uintptr_t from, uintptr_t to)
@@ -46,15 +48,11 @@ static void
 look_at_end(void)
 {
     uintptr_t end = (uintptr_t) sbrk(0);
-    if (advised == 0) {
+    if (advised == 0)
         mallopt(M_TOP_PAD, (int) STEP);
-        advised = end;
-    } else if (end > advised) {
+    else if (end > advised)
         advise(advised - LARGE_PAGE, end); /* the last step may have ended within a page */
-        advised = end;
-    } else {
-        advised = end; /* it was trimmed */
-    }
+    advised = end;
     seen = in_use;
 }
 
@@ -90,14 +88,14 @@ heap_allocate(void *unused, void *block, size_t size, size_t wanted)
         size = 0; /* then it is the kind of the object */
     if (wanted == 0) {
         free(block);
-        in_use -= size;
+        in_use -= (ptrdiff_t) size;
         return NULL;
     }
     void *moved = reallocate(block, size, wanted);
     if (moved == NULL)
         return NULL;
-    in_use += wanted - size;
-    if (in_use > ADVISED && in_use > seen && in_use - seen > LOOK)
+    in_use += (ptrdiff_t) wanted - (ptrdiff_t) size;
+    if (in_use > ADVISED && in_use - seen > LOOK)
         look_at_end();
     if (in_use < seen)
         seen = in_use;

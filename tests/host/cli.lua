@@ -14,7 +14,8 @@ cli.lua = os.getenv "LUA" or "lua5.4"
 local pipe <close> = assert(io.popen "mktemp -d")
 local scratch = assert(pipe:read "l", "cannot make a scratch folder")
 
-local function read_all(path)
+-- The text of any file.
+function cli.read(path)
     local file <close> = assert(io.open(path, "rb"))
     return file:read "a"
 end
@@ -27,7 +28,7 @@ end
 
 -- The text of a file in the scratch folder.
 function cli.text(name)
-    return read_all(scratch .. "/" .. name)
+    return cli.read(scratch .. "/" .. name)
 end
 
 -- Runs a shell's command line in the scratch folder. Its standard input is `input`, or empty.
@@ -41,6 +42,11 @@ function cli.shell(line, input)
         status = "signal " .. status
     end
     return {out = cli.text ".out", err = cli.text ".err", status = status}
+end
+
+-- Is there such a command?
+function cli.has(command)
+    return cli.shell("command -v " .. command).status == 0
 end
 
 -- Runs luamp with the arguments, written as for a shell; `before` may set variables.

@@ -7,11 +7,7 @@ local tap = require "tap"
 local build = assert(os.getenv "top_builddir", "top_builddir must be the build tree")
 local source = assert(os.getenv "top_srcdir", "top_srcdir must be the source tree")
 
-local function has(command)
-    return cli.shell("command -v " .. command).status == 0
-end
-
-if not has "pkg-config" then
+if not cli.has "pkg-config" then
     tap.skip("the programs of examples/", "there is no pkg-config")
     cli.done()
     return
@@ -63,7 +59,7 @@ local c = (os.getenv "CC" or "cc") .. " -std=c11"
 for _, program in ipairs(programs) do
     local name, expected = table.unpack(program)
     try(c, "C", name, expected)
-    if has "g++" then
+    if cli.has "g++" then
         try("g++ -std=c++17 -x c++", "C++", name, expected)
     else
         tap.skip(name .. " in C++", "there is no g++")

@@ -98,6 +98,9 @@ t.test("a hundred clients, ten of them killed in the middle of a line", function
     local all_in, told = sync.Event(), ipc.Queue()
     local observer = assert(ipc.Client{"127.0.0.1", port})
     observer:send("observer")
+    observer:send("@observer in?") -- until it is, it would miss who comes in
+    assert(observer:poll(LONG), "the observer does not come in")
+    observer:recv()
     local clients, killed = {}, {}
     for i = 1, LIVING do
         clients[i] = process.Process{daemon = true, target = living_client,

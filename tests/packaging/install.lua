@@ -7,15 +7,6 @@ local tap = require "tap"
 local build = assert(os.getenv "top_builddir", "top_builddir must be the build tree")
 local source = assert(os.getenv "top_srcdir", "top_srcdir must be the source tree")
 
-local function read(path)
-    local file <close> = assert(io.open(path))
-    return file:read "a"
-end
-
-local function has(command)
-    return cli.shell("command -v " .. command).status == 0
-end
-
 -- The make that runs the tests is no parent of this one.
 local function make(target)
     return cli.shell(("unset MAKEFLAGS MFLAGS MAKELEVEL; make -s -C %s %s DESTDIR=$PWD/root"):format(build,
@@ -42,7 +33,7 @@ cli.expect("the program runs a script", cli.shell("root" .. prefix
 
 if not module then
     tap.skip("stock lua finds the module", "it is not built (--disable-shared)")
-elseif not has(cli.lua) then
+elseif not cli.has(cli.lua) then
     tap.skip("stock lua finds the module", "there is no " .. cli.lua)
 elseif tap.is_sanitized() then
     tap.skip("stock lua finds the module", "it has no sanitizer")
@@ -74,7 +65,7 @@ local function try(promise, text, flags, expected)
         {status = 0, out = expected, err = ""})
 end
 
-local embedding = read(source .. "/examples/pool.c")
+local embedding = cli.read(source .. "/examples/pool.c")
 local whole = [[
 #include <luamp.h>
 
@@ -85,11 +76,11 @@ main(int argc, char **argv)
 }
 ]]
 
-if not has "pkg-config" then
+if not cli.has "pkg-config" then
     tap.skip("programs in C", "there is no pkg-config")
 else
     local root = cli.shell("pwd").out:match "%S+" .. "/root"
-    cli.file("luamp.pc", (read(build .. "/luamp.pc"):gsub("^prefix=", "%0" .. root)))
+    cli.file("luamp.pc", (cli.read(build .. "/luamp.pc"):gsub("^prefix=", "%0" .. root)))
     if shared then
         try("a program with the shared library", embedding, pkg_config "--cflags --libs", "55\n")
     else
