@@ -306,7 +306,8 @@ native_wait(lua_State *L)
             return 0; /* dead already */
         used++;
     }
-    if (amp_spin(&results->q_published, atomic_load(&results->q_published)))
+    uint32_t published = atomic_load(&results->q_published); /* first, or what comes now is missed */
+    if (amp_ring_is_ready(results) || amp_spin(&results->q_published, published))
         return 0;
     if (!amp_ring_prepare_wait(results, &values[0]))
         return 0;

@@ -150,6 +150,7 @@ struct amp_cell {
             uint32_t q_leases;               /* run of leases, or 0 */
             uint32_t q_leases_n;
             _Atomic uint32_t q_taken_in_vain; /* count of takes that a producer has paused at */
+            _Atomic uint32_t q_watched;      /* a consumer is awake for the next message; see ring.h */
         };
         struct {                             /* AMP_PIPE_END: its queues, or 0 */
             amp_handle p_in, p_out;

@@ -305,9 +305,10 @@ keep_step(struct amp_cell *q, size_t length)
     if (atomic_load_explicit(&q->q_taken_in_vain, memory_order_relaxed) == first)
         return;
     for (int i = 0; i < AMP_LONG_SPIN; i++) {
+        uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_relaxed);
         if (amp_ring_size(q) * (uint64_t) length <= STEP_AHEAD)
             return;
-        amp_spin(&q->q_taken, atomic_load_explicit(&q->q_taken, memory_order_relaxed));
+        amp_spin(&q->q_taken, taken);
     }
     if (amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed)) == first)
         atomic_store_explicit(&q->q_taken_in_vain, first, memory_order_relaxed);
@@ -379,10 +380,42 @@ amp_ring_add(struct amp_cell *q, const struct amp_small *small, unsigned n)
     return added;
 }
 
+/* What q_watched says while a consumer is awake for the message after so many. */
+static inline uint32_t
+watch_of(uint32_t count)
+{
+    return count << 1 | 1;
+}
+
+/* Changes a word that somebody sleeps on, and wakes them. Under the lock of the side that commits
+   it. */
+static void
+rouse(amp_word *word)
+{
+    if (atomic_load(word) & AMP_SLEEPER)
+        amp_futex.clear_flag_and_wake(word, AMP_WAKE_ALL);
+}
+
+/* Publishes one message past those who sleep, when another is awake for it: false when none is. */
+static bool
+publish_to_watcher(struct amp_cell *q)
+{
+    uint32_t word = atomic_load_explicit(&q->q_published, memory_order_relaxed);
+    if (!(word & AMP_SLEEPER) || atomic_load_explicit(&q->q_watched, memory_order_relaxed) !=
+                                     watch_of(amp_count(word)))
+        return false;
+    amp_commit_quietly(&q->q_published);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with watch() */
+    if (atomic_load_explicit(&q->q_watched, memory_order_relaxed) == 0)
+        rouse(&q->q_published);
+    return true;
+}
+
 void
 amp_ring_publish_many(struct amp_cell *q, unsigned n)
 {
-    amp_commit(&q->q_published, n, AMP_WAKE_ALL); /* the sleeper, and who waits for several */
+    if (n > 1 || !publish_to_watcher(q))
+        amp_commit(&q->q_published, n, AMP_WAKE_ALL); /* the sleeper, and who waits for several */
     amp_handle_sent_done();
     leave_producers(q);
 }
@@ -531,6 +564,27 @@ take_message(struct amp_cell *q, struct amp_lease *lease, struct amp_message *me
     return 0;
 }
 
+/* Spins for the message after those that `published` counts, which were taken: true when there may be
+   one now. Others that fall asleep on the word meanwhile do not end it. */
+static bool
+watch(struct amp_cell *q, uint32_t published)
+{
+    if (amp_spins <= 0)
+        return false;
+    uint32_t mine = watch_of(amp_count(published));
+    atomic_store_explicit(&q->q_watched, mine, memory_order_relaxed);
+    for (uint32_t seen = published; amp_spin(&q->q_published, seen);) {
+        seen = atomic_load_explicit(&q->q_published, memory_order_relaxed);
+        if (amp_count(seen) != amp_count(published))
+            return true;
+    }
+    /* Pairs with publish_to_watcher(): it sees this, or the caller's next look its message. */
+    atomic_compare_exchange_strong(&q->q_watched, &mine, 0);
+    atomic_thread_fence(memory_order_seq_cst);
+    return amp_count(atomic_load_explicit(&q->q_published, memory_order_relaxed)) !=
+           amp_count(published);
+}
+
 static int
 take(struct amp_cell *q, struct amp_lease *lease, amp_time deadline, struct amp_what *what,
      struct amp_message *message)
@@ -555,7 +609,7 @@ take(struct amp_cell *q, struct amp_lease *lease, amp_time deadline, struct amp_
         if (!role) {
             if (!spun) {
                 spun = true;
-                if (amp_spin(&q->q_published, published))
+                if (watch(q, published))
                     continue;
             }
             result = take_role(&q->c_lock3, deadline, what);
@@ -718,15 +772,6 @@ amp_ring_prepare_wait(struct amp_cell *q, uint32_t *value)
         return false;
     *value = asleep;
     return true;
-}
-
-/* Changes a word that somebody sleeps on, and wakes them. Under the lock of the side that commits
-   it. */
-static void
-rouse(amp_word *word)
-{
-    if (atomic_load(word) & AMP_SLEEPER)
-        amp_futex.clear_flag_and_wake(word, AMP_WAKE_ALL);
 }
 
 void

@@ -22,6 +22,13 @@
  * the kernel hands the role on. Others wait for the role, but no longer than a slice, so that one
  * that is stopped by a debugger does not block them.
  *
+ * Watching. A consumer spins before it sleeps, and says in `q_watched` on which count. A producer that
+ * finds others asleep on that count lets them sleep: it commits without waking, and then looks whether
+ * the watcher has given up meanwhile, in which case it wakes after all. A watcher withdraws what it
+ * said before it looks for the last time, so one of the two sees the other. What it said is void with
+ * the next count; so when a watcher is killed or stopped, one message waits until the sleepers look by
+ * themselves, a slice at most. The same holds when the producer is killed before its second look.
+ *
  * Reading in place. A large message is not copied: the reader notes the segment in its member's
  * slot (`m_pin`) before the commit, and producers do not reuse a segment that a living member has
  * pinned.

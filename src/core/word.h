@@ -55,4 +55,14 @@ amp_commit(amp_word *word, uint32_t step, int wake)
     amp_futex.add_and_wake(word, (int) (2 * step - 1), wake);
 }
 
+/* As amp_commit of one step, but who sleeps sleeps on: somebody else is awake for it. */
+static inline void
+amp_commit_quietly(amp_word *word)
+{
+    uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(word, &value, value + 2, memory_order_release,
+                                                  memory_order_relaxed)) {
+    }
+}
+
 #endif

@@ -962,10 +962,8 @@ taken(void)
 }
 
 static int
-consume(void *argument)
+consume_all(int i)
 {
-    int i = *(int *) argument;
-    tap_without_slices();
     atomic_store(&board->started[i], 1);
     for (;;) {
         uint64_t number;
@@ -979,6 +977,20 @@ consume(void *argument)
             return 0;
         }
     }
+}
+
+static int
+consume(void *argument)
+{
+    tap_without_slices();
+    return consume_all(*(int *) argument);
+}
+
+/* A message that was left to a watcher which died is found at the end of a slice. */
+static int
+consume_in_slices(void *argument)
+{
+    return consume_all(*(int *) argument);
 }
 
 static int
@@ -996,6 +1008,20 @@ static void
 one_consumes(void)
 {
     help_asleep(0, consume);
+}
+
+static void
+one_consumes_in_slices(void)
+{
+    help_asleep(0, consume_in_slices);
+}
+
+/* One sleeps, and another is awake for the first message; it dies before it takes it. */
+static void
+one_consumes_and_one_watched(void)
+{
+    one_consumes_in_slices();
+    atomic_store(&world.cell->q_watched, 1);
 }
 
 static void
@@ -1018,6 +1044,26 @@ check_put(void)
     if (board->seen[1] != was_put || board->seen[2] != 1)
         return "a message was lost or doubled";
     return NULL;
+}
+
+static const char *
+check_put_for_watcher(void)
+{
+    if (published() == 0) /* the next message shall find nobody who watches, and be told at once */
+        atomic_store(&world.cell->q_watched, 0);
+    return check_put();
+}
+
+/* The victim took nothing: there was no message. */
+static const char *
+check_watched_in_vain(void)
+{
+    for (int number = 100; number <= 200; number += 100) {
+        queue_put(world.cell, (uint64_t) number, 40, AMP_FOREVER);
+        if (!tap_until(atomic_load(&board->seen[number / 100]) == 1))
+            return "a message was put after the death, and the consumer sleeps";
+    }
+    return board->seen[7] ? "a message was torn, or from nowhere" : NULL;
 }
 
 /* The queue began with one message, of number 1; three have been put in one step, or none. */
@@ -2294,6 +2340,10 @@ static const struct scenario scenarios[] = {
 
     {"a message put for a consumer that sleeps", prepare_queue, NULL, one_consumes, put_message,
      NULL, NULL, check_put, false},
+    {"a message put for a watcher, past a consumer that sleeps", prepare_queue, NULL,
+     one_consumes_and_one_watched, put_message, NULL, NULL, check_put_for_watcher, false},
+    {"a consumer that watches while another sleeps", prepare_queue, NULL, one_consumes_in_slices,
+     get_message, NULL, NULL, check_watched_in_vain, false},
     {"a message got while a producer sleeps", prepare_queue_of_two, NULL, one_produces, get_message,
      NULL, NULL, check_get, false},
     {"a consumer that was woken by a message", prepare_queue, NULL, NULL, get_message,

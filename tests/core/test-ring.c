@@ -676,6 +676,37 @@ stop_myself(void *argument)
     return 0;
 }
 
+/* A consumer that is awake for a message lets those who sleep sleep on. */
+static void
+test_watcher(void)
+{
+    memset(board, 0, sizeof *board);
+    struct amp_cell *q = queue(0, 0);
+    uint64_t number;
+    struct amp_child child = asleep(get_and_tell, 0);
+    atomic_store(&q->q_watched, 1);
+    queue_put(q, 1, 8, AMP_AT_ONCE);
+    ok(atomic_load(&q->q_published) & AMP_SLEEPER, "a message for a watcher wakes nobody else");
+    is(queue_get(q, &number, AMP_AT_ONCE), 0, "and the watcher takes it");
+    queue_put(q, 2, 8, AMP_AT_ONCE);
+    ok(tap_until(board->result[0] == 2), "the next one has no watcher, and wakes who sleeps");
+    tap_join(&child);
+
+    child = asleep(get_and_tell, 1);
+    atomic_store(&q->q_watched, 0);
+    queue_put(q, 3, 8, AMP_AT_ONCE);
+    ok(tap_until(board->result[1] == 3), "a watcher that gave up is not relied on");
+    tap_join(&child);
+
+    int two = 2;
+    child = tap_child(stop_myself, &two);
+    tap_sleeps(&child, &board->started[2]);
+    atomic_store(&q->q_watched, 3 << 1 | 1);
+    queue_put(q, 4, 8, AMP_AT_ONCE);
+    is(tap_join(&child), 0, "a message that was left to a dead watcher is found all the same");
+    tap_unhold(q);
+}
+
 /* The one that sleeps is stopped, as by a debugger; another waits behind it. */
 static void
 test_stopped_sleeper(void)
@@ -956,6 +987,7 @@ main(void)
     if (tap_forks()) {
         test_wakes();
         test_stopped_sleeper();
+        test_watcher();
         test_deaths();
         test_death_of_reader();
         test_deaths_at_random(0);
