@@ -7,7 +7,8 @@
 -- order: its results are collected, then its lease is read: a task in it that has no result yet is
 -- tried again, or fails. A result that comes twice is known by its number.
 --
--- A message is a number and values:
+-- The items of a list go to the workers and come back by native code (src/bind/items.c), as long as all
+-- goes well. Any other message is a number and values:
 --   task    "call", f, args, kwargs        -> what one call returns
 --           "items", f, list, n, spread    -> what the calls for each item return
 --           "range", first, last           -> the same, for items of the list that the workers
@@ -32,6 +33,9 @@ local process, signal, processes = native.process, native.signal, native.process
 local DEATHS_WITHOUT_RESULT = 16 -- a worker, in a row: then the pool is broken
 local READ_AHEAD = 2 -- chunks for each worker, of an iterator that is read as needed
 local LIST_AHEAD = 16 -- the same of a list, whose results are held until they are asked for
+local CHUNKS_AHEAD, ITEMS_AHEAD = 32, 512 -- the same of a list whose results are waited for: the
+                                         -- larger one
+local LARGEST_CHUNK = 4096 -- where the pool chooses: more is not faster, and balances worse
 local GRACE = 1 -- seconds that a terminated worker has
 
 local Pool, Result = {}, {}
@@ -141,21 +145,24 @@ local function work(settings, lease)
       return
     end
   end
-  local done = 0
-  local limit = settings.timeout
+  local left, limit = settings.maxtasksperchild or math.maxinteger, settings.timeout
   local function finish(number, ...)
-    if limit then native.limit(tasks, lease, 0) end
+    if limit then native.unlimited(tasks, lease) end
     put_result(results, number, ...)
     native.lease_done(tasks, lease)
   end
-  local function serve(number, kind, ...)
+  local function see_to(ran, number, kind, ...)
+    left = left - ran
     if number == nil then return false end
-    if limit then native.limit(tasks, lease, limit) end
-    finish(number, run_task(settings.inherited, kind, ...))
-    done = done + 1
-    return done ~= settings.maxtasksperchild
+    left = left - 1
+    if kind == "ran" then
+      finish(number, "items", ...)
+    else
+      finish(number, run_task(settings.inherited, kind, ...))
+    end
+    return left > 0
   end
-  while serve(native.take(tasks, lease)) do end
+  while see_to(native.serve(tasks, lease, results, failure, call_spread, limit, left)) do end
 end
 
 -- The pool: workers -------------------------------------------------------------------------------
@@ -175,10 +182,15 @@ local function hire(self, lease)
 end
 
 local function fail_all(self, ...)
-  local pending = self.pending
-  self.pending, self.n_pending = {}, 0
+  local pending, jobs = self.pending, self.jobs
+  self.pending, self.jobs, self.lists, self.n_pending = {}, {}, {}, 0
   for _, task in pairs(pending) do
     task.failed(...)
+  end
+  for _, job in ipairs(jobs) do
+    local item = native.abandon(job.items)
+    if item then job.errors[item] = {...} end
+    job.ended()
   end
 end
 
@@ -208,15 +220,61 @@ end
 
 -- Results -----------------------------------------------------------------------------------------
 
+-- Looks whether the job at this place is done with, or is to give more.
+local function follow_job(self, place)
+  local job = self.jobs[place]
+  local chunks, given, settled = native.progress(job.items)
+  if settled == chunks then
+    table.remove(self.jobs, place)
+    table.remove(self.lists, place)
+    job.ended()
+  elseif given < chunks and 2 * (given - settled) <= job.most then
+    self.hungry[job] = true
+  end
+end
+
+-- The task of this number, if it has no result yet: of one call, or a chunk of a list.
+local function find_task(self, number)
+  local task = self.pending[number]
+  if task then return task end
+  local place, first, n = native.owner(self.lists, number)
+  if not place then return nil end
+  local job = self.jobs[place]
+  return {
+    job = job,
+    forget = function() native.settle(job.items, first) end,
+    again = function() native.give_again(self.settings.tasks, job.items, number) end,
+    items = function(values, _, errors)
+      if errors then
+        for i = 1, n do
+          if errors[i] then job.errors[first + i - 1] = errors[i] end
+        end
+      else
+        native.copy(values, 1, n, job.values, first)
+      end
+      follow_job(self, place)
+    end,
+    failed = function(...)
+      job.errors[first] = {...}
+      follow_job(self, place)
+    end,
+  }
+end
+
+local function forget_task(self, number, task)
+  if task.forget then task.forget() else self.pending[number] = nil end
+  self.tries[number] = nil
+  self.n_pending = self.n_pending - 1
+end
+
 local function settle(self, number, kind, ...)
   if number == 0 then
     if not self.broken then break_pool(self, ...) end
     return
   end
-  local task = self.pending[number]
+  local task = find_task(self, number)
   if task == nil then return end -- a second result of a task that was tried again
-  self.pending[number] = nil
-  self.n_pending = self.n_pending - 1
+  forget_task(self, number, task)
   self.deaths = 0
   if kind == "ok" then
     task.done(...)
@@ -227,8 +285,13 @@ local function settle(self, number, kind, ...)
   end
 end
 
-local function note(self, number, kind, ...)
-  if number == nil then return false end
+local function note(self, settled, number, kind, ...)
+  if settled > 0 then
+    self.n_pending = self.n_pending - settled
+    self.deaths = 0
+    for place = #self.jobs, 1, -1 do follow_job(self, place) end
+  end
+  if number == nil then return settled > 0 end
   if kind == false then -- it could not be received: this is why
     settle(self, number, "error", ..., ..., "")
   else
@@ -237,9 +300,14 @@ local function note(self, number, kind, ...)
   return true
 end
 
-local function collect(self)
+-- Takes the results that are there; unless it is to be all, not longer than until something can be
+-- given to the workers. Was there any?
+local function collect(self, all)
   local any = false
-  while note(self, native.take(self.settings.results, nil, 0)) do any = true end
+  while note(self, native.collect(self.settings.results, self.lists)) do
+    any = true
+    if not all and next(self.hungry) then break end
+  end
   return any
 end
 
@@ -256,23 +324,24 @@ end
 local function bury(self, lease)
   local worker = self.workers[lease]
   worker:join()
-  collect(self) -- what it put before it died
+  collect(self, true) -- what it put before it died
   if self.workers[lease] ~= worker then return end -- the pool was broken by that
   self.workers[lease] = nil
   local number, overdue = native.lease_task(self.settings.tasks, lease)
   native.lease_done(self.settings.tasks, lease)
-  local task = number ~= 0 and self.pending[number]
+  local task = number ~= 0 and find_task(self, number)
   if task then
+    local tries = self.tries[number] or 0
     if self.settings.timeout and overdue then
-      self.pending[number], self.n_pending = nil, self.n_pending - 1
+      forget_task(self, number, task)
       local text = ("task timeout: %s (pid %d) was ended after %g seconds"):format(
         worker.name, worker.pid, self.settings.timeout)
       task.failed(text, text, "")
-    elseif task.tries < self.retries then
-      task.tries = task.tries + 1
-      native.put(self.settings.tasks, number, table.unpack(task.message, 1, task.message.n))
+    elseif tries < self.retries then
+      self.tries[number] = tries + 1
+      task.again()
     else
-      self.pending[number], self.n_pending = nil, self.n_pending - 1
+      forget_task(self, number, task)
       local text = ("worker lost: %s (pid %d) %s"):format(worker.name, worker.pid,
                                                          how_it_ended(worker))
       task.failed(text, text, "")
@@ -444,7 +513,6 @@ local function check_chunks(given)
 end
 
 local function enter_task(self, task, number)
-  task.tries = 0
   self.pending[number] = task
   self.n_pending = self.n_pending + 1
 end
@@ -455,27 +523,40 @@ local places = {
   items = {[2] = "f", [3] = "list"},
 }
 
+-- What a value that cannot be sent is told as, in the user's terms; `first` is the number of the list's
+-- first item in the message. Any other error is raised.
+local function unsendable(message, kind, first)
+  if type(message) ~= "string" or not message:find "cannot send %a+%[%d+%]" then
+    error(message, 0)
+  end
+  message = message:match "cannot send .*"
+  message = message:gsub("^cannot send list%[(%d+)%]", function(item)
+    return ("cannot send list[%d]"):format(item + first - 1)
+  end)
+  return (message:gsub("^cannot send args%[(%d+)%](%[?)(%d*)", function(i, bracket, item)
+    local place = places[kind][tonumber(i)]
+    if place == "list" and item ~= "" then item = item + first - 1 end
+    return ("cannot send %s%s%s"):format(place, bracket, item)
+  end))
+end
+
 -- Gives a task to the workers. What cannot be sent is nil and a message that says so, in the user's
--- terms; `first` is the number of a list's first item. Nothing has happened then.
+-- terms (see unsendable). Nothing has happened then.
 local function submit(self, task, first, kind, ...)
   local number = self.next_number
   self.next_number = number + 1
-  if self.retries > 0 then task.message = table.pack(kind, ...) end
+  if self.retries > 0 then
+    local message = table.pack(kind, ...)
+    function task.again()
+      native.put(self.settings.tasks, number, table.unpack(message, 1, message.n))
+    end
+  end
   local ok, message = pcall(native.put, self.settings.tasks, number, kind, ...)
   if ok then
     enter_task(self, task, number)
     return true
   end
-  if type(message) ~= "string" or not message:find "cannot send args%[%d+%]" then
-    error(message, 0)
-  end
-  message = message:match "cannot send .*"
-  message = message:gsub("^cannot send args%[(%d+)%](%[?)(%d*)", function(i, bracket, item)
-    local place = places[kind][tonumber(i)]
-    if place == "list" and item ~= "" then item = item + first - 1 end
-    return ("cannot send %s%s%s"):format(place, bracket, item)
-  end)
-  return nil, message
+  return nil, unsendable(message, kind, first)
 end
 
 -- Results of tasks --------------------------------------------------------------------------------
@@ -647,9 +728,9 @@ local function chunks_of(list, size)
   end
 end
 
-local function default_size(self, list)
-  if type(list) == "function" then return 1 end
-  return math.max(1, (#list + 4 * self.size - 1) // (4 * self.size))
+-- How many of n items make a chunk, where the user leaves that to the pool.
+local function default_size(self, n)
+  return math.max(1, math.min(LARGEST_CHUNK, (n + 4 * self.size - 1) // (4 * self.size)))
 end
 
 -- A job: the chunks of one list or iterator on their way. At most `most` are given to the workers
@@ -712,24 +793,28 @@ local function check_sendable(f)
   error((message:gsub("^.-cannot send result", "cannot send f")), 3)
 end
 
-local function map_async(self, f, list, size, callback, error_callback, spread)
-  local result = new_result(self, callback, error_callback)
-  local values, errors, problem = native.new_list(type(list) == "table" and #list or 0), {}, nil
+-- The outcome of a map: the first error by item, else the iterator's own, else the values.
+local function finish_map(result, values, errors, problem)
+  local first_error
+  for i in pairs(errors) do
+    if first_error == nil or i < first_error then first_error = i end
+  end
+  if first_error then
+    fail(result, errors[first_error], first_error)
+  elseif problem then
+    fail(result, problem)
+  else
+    succeed(result, values)
+  end
+end
+
+local function map_iterator(self, result, f, list, size, spread)
+  local values, errors, problem = {}, {}, nil
   local job
 
   local function finish()
     if result.state ~= nil or not job.over or job.under_way > 0 then return end
-    local first_error
-    for i in pairs(errors) do
-      if first_error == nil or i < first_error then first_error = i end
-    end
-    if first_error then
-      fail(result, errors[first_error], first_error)
-    elseif problem then
-      fail(result, problem)
-    else
-      succeed(result, values)
-    end
+    finish_map(result, values, errors, problem)
   end
 
   local function chunk_ended()
@@ -738,8 +823,7 @@ local function map_async(self, f, list, size, callback, error_callback, spread)
     finish()
   end
 
-  local most = type(list) == "function" and READ_AHEAD * self.size or math.huge
-  job = new_job(self, f, list, size or default_size(self, list), most, spread, {
+  job = new_job(self, f, list, size, READ_AHEAD * self.size, spread, {
     came = function(first, n, got, failures)
       if failures then
         for i = 1, n do
@@ -760,6 +844,61 @@ local function map_async(self, f, list, size, callback, error_callback, spread)
     end,
   })
   job.feed()
+end
+
+-- Where nobody waits for the result, nobody may be there to give more: all chunks are given at once.
+-- Otherwise no more than the workers need, so that what is on its way stays in the caches.
+local function map_list(self, result, f, list, size, spread, is_awaited)
+  local n = #list
+  local most = is_awaited and self.size * math.max(CHUNKS_AHEAD, ITEMS_AHEAD // size)
+    or math.maxinteger
+  if getmetatable(list) ~= nil then
+    list = table.move(list, 1, n, 1, native.new_list(n))
+  elseif self.retries > 0 then
+    list = native.copy(list, 1, n, native.new_list(n), 1)
+  end
+  local values, errors = native.new_list(n), {}
+  local number = self.next_number
+  local items = native.items(number, list, n, size, values, f, spread)
+  self.next_number = number + native.progress(items)
+  local job = {items = items, most = most, values = values, errors = errors}
+
+  function job.ended()
+    finish_map(result, values, errors)
+  end
+
+  local function give()
+    local place = #self.jobs
+    while self.jobs[place] ~= job do
+      if place == 0 then return end -- it was given up meanwhile
+      place = place - 1
+    end
+    repeat
+      local given, first, why = native.give(self.settings.tasks, items, most)
+      self.n_pending = self.n_pending + given
+      if first then
+        why = unsendable(why, "items", first)
+        errors[first] = {why, why, ""}
+      end
+    until given == 0 and not first
+    follow_job(self, place)
+  end
+
+  function job.feed()
+    native.undisturbed(give)
+  end
+
+  self.jobs[#self.jobs + 1], self.lists[#self.lists + 1] = job, items
+  job.feed()
+end
+
+local function map_async(self, f, list, size, callback, error_callback, spread, is_awaited)
+  local result = new_result(self, callback, error_callback)
+  if type(list) == "function" then
+    map_iterator(self, result, f, list, size or 1, spread)
+  else
+    map_list(self, result, f, list, size or default_size(self, #list), spread, is_awaited)
+  end
   return result
 end
 
@@ -863,7 +1002,7 @@ function Pool:map(f, list, chunksize)
   local size, callback, error_callback = check_chunks(chunksize)
   check_callbacks(callback, error_callback)
   check_sendable(f)
-  return map_async(self, f, list, size, callback, error_callback, false):get()
+  return map_async(self, f, list, size, callback, error_callback, false, true):get()
 end
 
 function Pool:starmap(f, list, chunksize)
@@ -874,7 +1013,7 @@ function Pool:starmap(f, list, chunksize)
   local size, callback, error_callback = check_chunks(chunksize)
   check_callbacks(callback, error_callback)
   check_sendable(f)
-  return map_async(self, f, list, size, callback, error_callback, true):get()
+  return map_async(self, f, list, size, callback, error_callback, true, true):get()
 end
 
 function Pool:imap(f, list, chunksize)
@@ -907,7 +1046,7 @@ end
 local function terminate(self)
   self.state = "ended"
   end_workers(self)
-  collect(self)
+  collect(self, true)
   fail_all(self, "pool terminated", "pool terminated", "")
 end
 
@@ -1019,8 +1158,10 @@ local function new_pool(given, inherited)
     pid = process.getpid(),
     state = "running",
     workers = {},
-    pending = {}, -- number -> task without a result
-    n_pending = 0,
+    pending = {}, -- number -> task without a result, but for the chunks of lists
+    jobs = {}, lists = {}, -- lists on their way: Lua's side, and at the same places the native one
+    n_pending = 0, -- tasks without a result, chunks too
+    tries = {}, -- number -> how often it was tried again
     due = {first = 1, last = 0}, -- callbacks to be run
     hungry = {}, -- jobs whose iterators are to be read on
     next_number = 1,
@@ -1067,7 +1208,7 @@ function pool.map(f, list, given)
   if n == 0 then return {} end
   local self <close>, why = new_pool(given, {f = f, list = list})
   if not self then error(why, 2) end
-  local size = math.max(1, (n + 4 * self.size - 1) // (4 * self.size))
+  local size = default_size(self, n)
   local values, errors = native.new_list(n), {}
   for first = 1, n, size do
     submit(self, {

@@ -29,6 +29,8 @@ void
 luampB_encode(lua_State *L, int index, const char *root, struct luampB_outgoing *out)
 {
     out->keeps = false;
+    out->prefix = NULL;
+    out->prefix_length = 0;
     out->message.ncells = 0;
     out->message.length = luampC_scalar_size(L, index);
     out->scalar = out->message.length > 0 ? index : 0;
@@ -54,11 +56,15 @@ reserve(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, amp_t
 {
     unsigned char *where;
     int result;
-    while ((result = amp_ring_reserve(queue, out->message.length, out->message.cells,
-                                      out->message.ncells, deadline, what, &where)) == -EINTR)
+    while ((result = amp_ring_reserve(queue, out->prefix_length + out->message.length,
+                                      out->message.cells, out->message.ncells, deadline, what,
+                                      &where)) == -EINTR)
         run_handlers_and_keep(L, out);
     if (result != 0)
         return result;
+    if (out->prefix_length > 0)
+        memcpy(where, out->prefix, out->prefix_length);
+    where += out->prefix_length;
     if (out->scalar)
         luampC_write_scalar(L, out->scalar, where);
     else

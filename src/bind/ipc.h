@@ -12,6 +12,8 @@ struct luampB_outgoing {
     struct luampC_message message;
     int scalar; /* stack index of a value that is written without being encoded first, or 0 */
     bool keeps; /* the bytes stay whatever Lua code runs */
+    const void *prefix; /* bytes that go before it, the caller's; NULL: none */
+    size_t prefix_length;
 };
 
 /* Encodes the value at the index; raises for what cannot be sent, with a path that begins with

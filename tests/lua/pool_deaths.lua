@@ -87,6 +87,18 @@ t.test("a task is tried again as often as retries says", function()
         if x == 2 and v:add(1) == 0 then die(KILL) end
         return x
     end, {1, 2, 3}, 3), {1, 2, 3}, "the chunks of a map, too")
+    v.value = 0
+    local list = {1, 2, 3}
+    local r = p:map_async(function(x)
+        if x == 2 and v:add(1) < 2 then die(KILL) end
+        return x
+    end, list, 1)
+    list[2] = 7
+    t.is(r:get(60), {1, 2, 3}, "with the items as they were")
+    v.value = 0
+    t.raises(function() p:map(function(x) if x == 7 then v:add(1) die(KILL) end end, list, 1) end,
+        "^worker lost", "unless it dies each time")
+    t.is(v.value, 3, "which is tried three times")
 end)
 
 t.test("a task that runs too long is ended", function()

@@ -113,6 +113,57 @@ t.test("an item that cannot be sent is an error at its place, named as in the li
     t.is(p:map(square, {3}), {9}, "the pool goes on")
 end)
 
+t.test("an item that is a chunk by itself comes to what it would among others", function()
+    t.is(p:map(function(x) return x, "second" end, {1, 2}, 1), {1, 2}, "several results")
+    local got = p:map(function(x) if x ~= 2 then return x end end, {1, 2, 3}, 1)
+    t.is({got[1], got[2], got[3]}, {1, nil, 3}, "no result")
+    t.is(p:map(function(x) return {x, {x = x}} end, {1, 2}, 1), {{1, {x = 1}}, {2, {x = 2}}},
+        "tables")
+    local ok, e = pcall(p.map, p, function(x) error {code = x} end, {5, 6}, 1)
+    t.is({ok, e}, {false, {code = 5}}, "is the error itself")
+    t.raises(function() p:map(function() return io.stdout end, {1}, 1) end,
+        "cannot send result.*file handle", "a result that cannot be sent")
+    t.is(p:starmap(math.max, {{1, 2}, {4, 3}}, 1), {2, 4}, "a list of arguments")
+    t.raises(function() p:starmap(math.max, {{1, 2}, 3}, 1) end, "starmap wants each item",
+        "or what is none")
+end)
+
+t.test("each chunk has a function of its own, with the upvalues as they were sent", function()
+    local calls = 0
+    local function count() calls = calls + 1 return calls end
+    t.is(p:map(count, numbers(6), 1), {1, 1, 1, 1, 1, 1}, "an upvalue")
+    t.is(p:map(count, numbers(6), 3), {1, 2, 3, 1, 2, 3}, "for each chunk")
+    local counter = setmetatable({n = 0}, {__call = function(self) self.n = self.n + 1 return self.n end})
+    ipc.register_class("pool_map.counter", getmetatable(counter))
+    local fresh <close> = pool.Pool(1)
+    t.is(fresh:map(counter, numbers(3), 1), {1, 1, 1}, "what is called as a function")
+    local event = sync.Event()
+    t.is(p:map(function(x) return x == event end, {event, 1}, 1), {true, false}, "an object")
+end)
+
+t.test("a long list goes through in small chunks", function()
+    local n = 5000
+    t.is(p:map(square, numbers(n), 1), squares(n), "of 1")
+    t.is(p:map(square, numbers(n), 3), squares(n), "of 3")
+    t.is(p:map_async(square, numbers(n), 1):get(60), squares(n), "and when nobody waits for it yet")
+    local shown = setmetatable({}, {__index = function(_, i) return i end, __len = function() return n end})
+    t.is(p:map(square, shown, 1), squares(n), "a list that has a metatable")
+end)
+
+t.test("several maps are on their way at once", function()
+    local results, right = {}, 0
+    for i = 1, 20 do results[i] = p:map_async(square, numbers(i * 10), i) end
+    t.is(p:apply(square, {9}), 81, "and a call between them")
+    for i = 20, 1, -1 do
+        local got = results[i]:get(60)
+        if #got == i * 10 and got[i * 10] == (i * 10) ^ 2 then right = right + 1 end
+    end
+    t.is(right, 20, "each has its own values")
+    local r = p:map_async(square, numbers(50), 1)
+    t.is(p:map(square, numbers(100), 1), squares(100), "one that is waited for")
+    t.is(r:get(60), squares(50), "and one that is not")
+end)
+
 t.test("imap gives index and value in order", function()
     local seen = {}
     for i, v in p:imap(square, numbers(50)) do seen[#seen + 1] = {i, v} end
