@@ -8,9 +8,10 @@
 #include <string.h>
 
 #define INTEGER(code, type, least, most) \
-    {code, sizeof(type), AMP_INTEGER, (type) -1 < (type) 1, least, most}
+    [code] = {code, sizeof(type), AMP_INTEGER, (type) -1 < (type) 1, least, most}
 
-static const struct amp_type types[] = {
+/* By their codes: each access to a value asks. */
+static const struct amp_type types['z' + 1] = {
     INTEGER('b', signed char, SCHAR_MIN, SCHAR_MAX),
     INTEGER('B', unsigned char, 0, UCHAR_MAX),
     INTEGER('h', short, SHRT_MIN, SHRT_MAX),
@@ -21,20 +22,17 @@ static const struct amp_type types[] = {
     INTEGER('L', uint64_t, 0, INT64_MAX),
     INTEGER('q', int64_t, INT64_MIN, INT64_MAX),
     INTEGER('Q', uint64_t, 0, INT64_MAX),
-    {'f', sizeof(float), AMP_FLOAT, true, 0, 0},
-    {'d', sizeof(double), AMP_FLOAT, true, 0, 0},
-    {'c', 1, AMP_CHARACTER, false, 0, UCHAR_MAX},
-    {'?', 1, AMP_BOOLEAN, false, 0, 1},
+    ['f'] = {'f', sizeof(float), AMP_FLOAT, true, 0, 0},
+    ['d'] = {'d', sizeof(double), AMP_FLOAT, true, 0, 0},
+    ['c'] = {'c', 1, AMP_CHARACTER, false, 0, UCHAR_MAX},
+    ['?'] = {'?', 1, AMP_BOOLEAN, false, 0, 1},
 };
 
 const struct amp_type *
 amp_type_find(char code)
 {
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (types[i].code == code)
-            return &types[i];
-    }
-    return NULL;
+    size_t i = (unsigned char) code;
+    return i < sizeof types / sizeof *types && types[i].code != 0 ? &types[i] : NULL;
 }
 
 uint64_t
