@@ -272,10 +272,11 @@ end
 local kinds_of_bars = {
     {
         name = "python", words = "Python/luamp at least %s", least = true, ratio = true,
+        has_bound = true,
         measure = function(of, unit) return cost_ratio(of.python, of.luamp, unit) end,
     },
     {
-        name = "floor", words = "luamp/floor at most %s", ratio = true,
+        name = "floor", words = "luamp/floor at most %s", ratio = true, has_bound = true,
         measure = function(of, unit) return cost_ratio(of.luamp, of.floor, unit) end,
     },
     {name = "at_most", words = "at most %s", measure = luamps_median},
@@ -296,6 +297,19 @@ local kinds_of_bars = {
     },
 }
 
+-- What a bar of this kind comes to for a program that does no more than the floor and the calls from Lua
+-- to C that it takes; nil where that is not known.
+local function bound(figure, kind, results)
+    local calls, of = (bars[figure.name] or {}).calls, results[figure.name]
+    local call = calls == 0 and 0 or median_of(results, "c_calls", "luamp")
+    local floor = median_of(results, figure.name, "floor")
+    if not kind.has_bound or not calls or not call or not floor then
+        return nil
+    end
+    local least = floor + calls * call / 2 / (figure.unit == "µs" and 1000 or 1)
+    return kind.measure({luamp = {least}, floor = of.floor, python = of.python}, figure.unit)
+end
+
 -- The line of one bar, which is a number, or a list of a number and what else the kind wants to know.
 local function show_bar(figure, kind, bar, results)
     local function show(x)
@@ -312,9 +326,18 @@ local function show_bar(figure, kind, bar, results)
     if measured == nil then
         return ("- not measured: %s: %s"):format(figure.name, words)
     end
-    local holds = measured == number or (measured > number) == (kind.least or false)
-    return ("- %s: %s: %s; here %s"):format(holds and "holds" or "does not hold", figure.name, words,
-        show(measured))
+    local function reaches(x)
+        return x == number or (x > number) == (kind.least or false)
+    end
+    local line = ("- %s: %s: %s; here %s"):format(reaches(measured) and "holds" or "does not hold",
+        figure.name, words, show(measured))
+    local best = bound(figure, kind, results)
+    if best and not reaches(best) then
+        local calls = bars[figure.name].calls
+        line = ("%s; the floor%s would be %s"):format(line,
+            calls > 0 and (" and %d calls of C from Lua"):format(calls) or "", show(best))
+    end
+    return line
 end
 
 local function print_bars(chosen, results)
