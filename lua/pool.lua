@@ -181,17 +181,22 @@ local function hire(self, lease)
   return worker
 end
 
+-- The job at this place ends with an error, at the first item that has none and no value.
+local function give_up_job(self, place, ...)
+  local job = table.remove(self.jobs, place)
+  table.remove(self.lists, place)
+  local item = native.abandon(job.items)
+  if item then job.errors[item] = {...} end
+  job.ended()
+end
+
 local function fail_all(self, ...)
-  local pending, jobs = self.pending, self.jobs
-  self.pending, self.jobs, self.lists, self.n_pending = {}, {}, {}, 0
+  local pending = self.pending
+  self.pending, self.n_pending = {}, 0
   for _, task in pairs(pending) do
     task.failed(...)
   end
-  for _, job in ipairs(jobs) do
-    local item = native.abandon(job.items)
-    if item then job.errors[item] = {...} end
-    job.ended()
-  end
+  for place = #self.jobs, 1, -1 do give_up_job(self, place, ...) end
 end
 
 local function end_workers(self)
@@ -262,9 +267,12 @@ local function find_task(self, number)
 end
 
 local function forget_task(self, number, task)
-  if task.forget then task.forget() else self.pending[number] = nil end
   self.tries[number] = nil
-  self.n_pending = self.n_pending - 1
+  if task.forget then
+    task.forget()
+  else
+    self.pending[number], self.n_pending = nil, self.n_pending - 1
+  end
 end
 
 local function settle(self, number, kind, ...)
@@ -287,7 +295,6 @@ end
 
 local function note(self, settled, number, kind, ...)
   if settled > 0 then
-    self.n_pending = self.n_pending - settled
     self.deaths = 0
     for place = #self.jobs, 1, -1 do follow_job(self, place) end
   end
@@ -309,6 +316,10 @@ local function collect(self, all)
     if not all and next(self.hungry) then break end
   end
   return any
+end
+
+local function has_work(self)
+  return self.n_pending > 0 or #self.jobs > 0
 end
 
 local function how_it_ended(worker)
@@ -355,7 +366,7 @@ local function bury(self, lease)
       return
     end
   end
-  if not self.broken and (self.state == "running" or self.n_pending > 0) then
+  if not self.broken and (self.state == "running" or has_work(self)) then
     hire(self, lease) -- where that fails, the others go on; without any, tend() tells
   end
 end
@@ -374,7 +385,7 @@ local function tend(self)
     end
     if worker then lives[#lives + 1] = worker._process.child end
   end
-  if #lives == 0 and self.n_pending > 0 then
+  if #lives == 0 and has_work(self) then
     local worker, why = hire(self, 0)
     if not worker then
       local text = "pool broken: no worker can be started: " .. why
@@ -867,21 +878,29 @@ local function map_list(self, result, f, list, size, spread, is_awaited)
     finish_map(result, values, errors)
   end
 
+  local function give_all()
+    repeat
+      local given, first, why = native.give(self.settings.tasks, items, most)
+      if first then
+        why = unsendable(why, "items", first)
+        errors[first] = {why, why, ""}
+      end
+    until given == 0 and not first
+  end
+
   local function give()
     local place = #self.jobs
     while self.jobs[place] ~= job do
       if place == 0 then return end -- it was given up meanwhile
       place = place - 1
     end
-    repeat
-      local given, first, why = native.give(self.settings.tasks, items, most)
-      self.n_pending = self.n_pending + given
-      if first then
-        why = unsendable(why, "items", first)
-        errors[first] = {why, why, ""}
-      end
-    until given == 0 and not first
-    follow_job(self, place)
+    local ok, e = pcall(give_all)
+    if ok then
+      follow_job(self, place)
+    else
+      if type(e) == "string" then e = e:gsub("^luamp/[%w_]+%.lua:%d+: ", "") end
+      give_up_job(self, place, e, describe_error(e), "")
+    end
   end
 
   function job.feed()
@@ -1081,7 +1100,7 @@ function Pool:join(timeout)
   end
   local deadline = timeout and process.monotonic() + timeout
   local function is_idle()
-    return self.n_pending == 0 and next(self.hungry) == nil or self.broken or self.state == "ended"
+    return not has_work(self) and next(self.hungry) == nil or self.broken or self.state == "ended"
   end
   if self.state ~= "ended" and not pump_until(self, is_idle, timeout) then
     return false, "timeout"
@@ -1110,8 +1129,13 @@ end
 function Pool:__tostring()
   local live = 0
   for _ in pairs(self.workers) do live = live + 1 end
+  local tasks = self.n_pending
+  for _, items in ipairs(self.lists) do
+    local _, given, settled = native.progress(items)
+    tasks = tasks + given - settled
+  end
   return ('Pool "%s" (%d workers, %d tasks, %s)'):format(
-    self.name, live, self.n_pending, self.broken and "broken" or self.state)
+    self.name, live, tasks, self.broken and "broken" or self.state)
 end
 
 -- Making ------------------------------------------------------------------------------------------
@@ -1160,7 +1184,7 @@ local function new_pool(given, inherited)
     workers = {},
     pending = {}, -- number -> task without a result, but for the chunks of lists
     jobs = {}, lists = {}, -- lists on their way: Lua's side, and at the same places the native one
-    n_pending = 0, -- tasks without a result, chunks too
+    n_pending = 0, -- how many tasks are in `pending`
     tries = {}, -- number -> how often it was tried again
     due = {first = 1, last = 0}, -- callbacks to be run
     hungry = {}, -- jobs whose iterators are to be read on

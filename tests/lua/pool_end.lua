@@ -45,6 +45,28 @@ t.test("join gives up after its timeout, and can be called again", function()
     collectgarbage()
 end)
 
+t.test("a map that does not fit in shared memory fails, and nothing else does", function()
+    cli.file("script.lua", [[
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        local p, gate, list = pool.Pool(1), sync.Event(), {}
+        for i = 1, 80 do list[i] = ("x"):rep(1 << 20) end
+        local first = p:apply_async(function() gate:wait() return "first" end)
+        local r = p:map_async(string.len, list, 1)
+        print(pcall(r.get, r, 60))
+        gate:set()
+        print(first:get(60))
+        print(p:map(string.len, {list[1], "b"}, 1)[1])
+        p:close()
+        print(p:join(60))
+    ]])
+    local result = cli.run("script.lua", nil, "ulimit -f 131072;")
+    if not result.out:find "^false" then
+        return t.skip("the limit", "this system does not limit shared memory by ulimit -f")
+    end
+    t.ok(result.out:find "^false\tcannot send to a pool: out of shared memory", "it says why")
+    t.is(result.out:match "^.-\n(.*)", "first\n1048576\ntrue\n", "and the pool goes on")
+end)
+
 t.test("join reads an iterator to its end", function()
     local p, n = pool.Pool(2), 0
     local r = p:map_async(function(x) return x end, function()
