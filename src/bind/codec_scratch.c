@@ -97,21 +97,23 @@ push_new_scratch (lua_State *L)
 }
 
 void
-luampC_set_scratch (lua_State *L, struct codec *codec, int codec_index, int index)
+luampC_set_scratch (lua_State *L, int index)
 {
+    index = lua_absindex(L, index);
+    struct codec *codec = luampC_push_codec(L);
     lua_pushvalue(L, index);
-    lua_setiuservalue(L, codec_index, CODEC_SCRATCH);
+    lua_setiuservalue(L, -2, CODEC_SCRATCH);
     codec->scratch = lua_touserdata(L, index);
+    lua_pop(L, 1);
 }
 
 struct scratch *
-luampC_take_scratch (lua_State *L, struct codec *codec, int codec_index)
+luampC_take_scratch (lua_State *L, struct codec *codec)
 {
-    if (codec->scratch && !codec->scratch->busy) {
-        lua_getiuservalue(L, codec_index, CODEC_SCRATCH);
-    } else {
+    if (!codec->scratch || codec->scratch->busy) {
         push_new_scratch(L);
-        luampC_set_scratch(L, codec, codec_index, -1);
+        luampC_set_scratch(L, -1);
+        lua_pop(L, 1);
     }
     struct scratch *s = codec->scratch;
     if (s->closed)

@@ -77,13 +77,13 @@ struct scratch {
 };
 
 /*
- * Pushes the scratch to encode with, which is busy from now on.  The userdata of the state's
- * struct codec is at codec_index.  Raises when the Lua state is being closed.
+ * The state's scratch, to encode with; it is busy from now on.  It may go once other Lua code has
+ * run: who lets that happen pushes its userdata before.  Raises when the Lua state is being closed.
  */
-struct scratch *luampC_take_scratch (lua_State *L, struct codec *codec, int codec_index);
+struct scratch *luampC_take_scratch (lua_State *L, struct codec *codec);
 
 /* Makes the scratch at index the state's: the one for the next message, and for luampC_keep(). */
-void luampC_set_scratch (lua_State *L, struct codec *codec, int codec_index, int index);
+void luampC_set_scratch (lua_State *L, int index);
 
 /* Forgets what was written.  For the beginning of a message. */
 void luampC_clear_scratch (struct scratch *s);

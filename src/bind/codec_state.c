@@ -3,15 +3,33 @@
  *
  * Called by the codec's own files only.  The record lives as long as the Lua state: it is in the
  * registry, under the address of a variable that only this file has.
+ *
+ * Each message needs it, and to look into the registry costs more than to write a field.  So each
+ * thread remembers the record that it used last, together with the address of that registry.
+ * Another state's registry can only get this address after the first state has been closed; that
+ * calls codec_gc(), which makes every thread forget: what it remembers is of an earlier epoch.
  */
 #include "codec_state.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include <lauxlib.h>
 
 static const char codec_key;            /* its address is the record's key in the registry */
+
+/*
+ * How many records are no more.  Relaxed: who sees another registry at an old address has also
+ * seen its memory being freed, and this was counted before.
+ */
+static atomic_uint epoch;
+
+static __thread struct {
+    const void *registry;
+    struct codec *codec;
+    unsigned epoch;
+} last_used;
 
 static void
 new_table_value (lua_State *L, int owner, int which, const char *mode)
@@ -26,6 +44,16 @@ new_table_value (lua_State *L, int owner, int which, const char *mode)
     lua_setiuservalue(L, owner, which);
 }
 
+static int
+codec_gc (lua_State *L)
+{
+    struct codec *codec = lua_touserdata(L, 1);
+
+    codec->closed = 1;                  /* finalizers that come after this one can still send */
+    atomic_fetch_add_explicit(&epoch, 1, memory_order_relaxed);
+    return 0;
+}
+
 struct codec *
 luampC_push_codec (lua_State *L)
 {
@@ -35,11 +63,33 @@ luampC_push_codec (lua_State *L)
     struct codec *codec = lua_newuserdatauv(L, sizeof *codec, CODEC_VALUES);
     memset(codec, 0, sizeof *codec);
     int index = lua_gettop(L);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, codec_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, index);
     new_table_value(L, index, CODEC_CLASSES, NULL);
     new_table_value(L, index, CODEC_CLASS_NAMES, NULL);
     new_table_value(L, index, CODEC_DUMPS, "k");
     lua_pushvalue(L, index);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &codec_key);
+    return codec;
+}
+
+struct codec *
+luampC_codec (lua_State *L)
+{
+    const void *registry = lua_topointer(L, LUA_REGISTRYINDEX);
+    unsigned now = atomic_load_explicit(&epoch, memory_order_relaxed);
+
+    if (last_used.registry == registry && last_used.epoch == now)
+        return last_used.codec;
+    struct codec *codec = luampC_push_codec(L);
+    lua_pop(L, 1);
+    if (!codec->closed) {
+        last_used.registry = registry;
+        last_used.codec = codec;
+        last_used.epoch = now;
+    }
     return codec;
 }
 
