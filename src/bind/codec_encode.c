@@ -188,30 +188,126 @@ write_same (struct encoder *e, int tag, size_t where)
 }
 
 /*
+ * What else may run meanwhile
+ */
+
+static void
+push_scratch (struct encoder *e)
+{
+    if (e->holds) {
+        lua_pushvalue(e->L, e->base + BASE_SCRATCH);
+    } else {
+        luampC_push_codec(e->L);
+        lua_getiuservalue(e->L, -1, CODEC_SCRATCH);
+        lua_replace(e->L, -2);
+    }
+}
+
+/* Pushes what this message needs, so that it lasts also when a finalizer encodes or registers. */
+static void
+hold (struct encoder *e)
+{
+    lua_State *L = e->L;
+
+    if (e->holds)
+        return;
+    push_scratch(e);
+    lua_replace(L, e->base + BASE_SCRATCH);
+    luampC_push_codec(L);
+    lua_getiuservalue(L, -1, CODEC_NAMES);
+    lua_replace(L, e->base + BASE_NAMES);
+    lua_pop(L, 1);
+    e->holds = 1;
+}
+
+static void
+build_names (struct encoder *e)
+{
+    hold(e);
+    e->names = luampC_build_names(e->L);
+    lua_replace(e->L, e->base + BASE_NAMES);
+}
+
+/*
  * Plain values
  */
 
-static inline __attribute__((always_inline)) void
-write_common_string (struct encoder *e, const char *string, size_t length)
+static inline struct common *
+common_place (const struct encoder *e, const void *string)
+{
+    return &e->s->common[hash_pointer(string, COMMON_BITS)];
+}
+
+/* Meets a short string.  True when its slot is all there is to write, which is done. */
+static inline int
+write_slot (struct encoder *e, struct common *common)
 {
     struct scratch *s = e->s;
-    struct common *common = &s->common[hash_pointer(string, COMMON_BITS)];
 
-    reserve(e, 2 + length);
-    if (common->string == string && common->stamp == s->stamp) {
-        if (common->has_slot) {
-            *e->at++ = (unsigned char) (TAG_SLOT + common->slot);
-            return;
-        }
-        if (s->nslots < SLOTS) {
-            common->has_slot = 1;
-            common->slot = (unsigned char) s->nslots++;
-            *e->at++ = TAG_COMMON;
-        }
-    } else if (common->stamp != s->stamp || !common->has_slot) {
-        common->string = string;
+    if (common->stamp != s->stamp) {
         common->stamp = s->stamp;
         common->has_slot = 0;
+    } else if (common->has_slot) {
+        *e->at++ = (unsigned char) (TAG_SLOT + common->slot);
+        return 1;
+    } else if (s->nslots < SLOTS) {
+        common->has_slot = 1;
+        common->slot = (unsigned char) s->nslots++;
+        *e->at++ = TAG_COMMON;
+    }
+    return 0;
+}
+
+/* Writes the value at index if it is a string that is known. */
+static inline int
+write_known_string (struct encoder *e, int index)
+{
+    const void *string = lua_topointer(e->L, index);
+    struct common *common = common_place(e, string);
+
+    if (common->string != string || common->size == 0)
+        return 0;
+    reserve(e, 1 + sizeof common->bytes);
+    if (!write_slot(e, common)) {
+        memcpy(e->at, common->bytes, sizeof common->bytes);
+        e->at += common->size;
+    }
+    return 1;
+}
+
+/* From now on the string at index, which is `common`, is known. */
+static void
+know_string (struct encoder *e, struct common *common, int index, const char *string, size_t length)
+{
+    lua_State *L = e->L;
+
+    lua_pushvalue(L, index);
+    push_scratch(e);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, (int) (common - e->s->common) + 1);
+    lua_pop(L, 1);
+    write_short_string(common->bytes, string, length);
+    common->size = (unsigned char) (1 + length);
+}
+
+/* Writes a short string, which has this address; index is where it stands, or 0. */
+static inline void
+write_common_string (struct encoder *e, const void *address, int index, const char *string,
+                     size_t length)
+{
+    struct common *common = common_place(e, address);
+
+    reserve(e, 2 + length);
+    if (common->string == address) {
+        if (common->stamp != e->s->stamp && index != 0 && length < sizeof common->bytes)
+            know_string(e, common, index, string, length);
+        if (write_slot(e, common))
+            return;
+    } else if (common->stamp != e->s->stamp || !common->has_slot) {
+        common->string = address;
+        common->stamp = e->s->stamp;
+        common->has_slot = 0;
+        common->size = 0;
     }
     e->at = write_short_string(e->at, string, length);
 }
@@ -229,22 +325,26 @@ write_long_string (struct encoder *e, const char *string, size_t length)
     }
 }
 
-static inline void
-write_any_string (struct encoder *e, const char *string, size_t length)
+/* Writes a name, which is no value of the stack. */
+static void
+write_name_string (struct encoder *e, const char *string, size_t length)
 {
     if (length <= LONGEST_SHORT_STRING)
-        write_common_string(e, string, length);
+        write_common_string(e, string, 0, string, length);
     else
         write_long_string(e, string, length);
 }
 
-static inline __attribute__((always_inline)) void
-write_string_at (struct encoder *e, int index)
+static __attribute__((noinline)) void
+write_new_string (struct encoder *e, int index)
 {
     size_t length;
     const char *string = lua_tolstring(e->L, index, &length);
 
-    write_any_string(e, string, length);
+    if (length <= LONGEST_SHORT_STRING)
+        write_common_string(e, lua_topointer(e->L, index), index, string, length);
+    else
+        write_long_string(e, string, length);
 }
 
 static inline int
@@ -258,40 +358,12 @@ static inline __attribute__((always_inline)) void
 write_plain (struct encoder *e, int index, int type)
 {
     if (type == LUA_TSTRING) {
-        write_string_at(e, index);
+        if (!write_known_string(e, index))
+            write_new_string(e, index);
     } else {
         reserve(e, LONGEST_ATOM);
         e->at = write_atom(e->at, e->L, index, type);
     }
-}
-
-/*
- * What else may run meanwhile
- */
-
-/* Pushes what this message needs, so that it lasts also when a finalizer encodes or registers. */
-static void
-hold (struct encoder *e)
-{
-    lua_State *L = e->L;
-
-    if (e->holds)
-        return;
-    e->holds = 1;
-    luampC_push_codec(L);
-    lua_getiuservalue(L, -1, CODEC_SCRATCH);
-    lua_replace(L, e->base + BASE_SCRATCH);
-    lua_getiuservalue(L, -1, CODEC_NAMES);
-    lua_replace(L, e->base + BASE_NAMES);
-    lua_pop(L, 1);
-}
-
-static void
-build_names (struct encoder *e)
-{
-    hold(e);
-    e->names = luampC_build_names(e->L);
-    lua_replace(e->L, e->base + BASE_NAMES);
 }
 
 /*
@@ -407,9 +479,9 @@ write_name (struct encoder *e, struct name *name)
     write_byte(e, tag[name->kind]);
     name->met = e->s->met = e->s->stamp;
     if (name->kind != KIND_GLOBALS)
-        write_any_string(e, name->module, name->module_length);
+        write_name_string(e, name->module, name->module_length);
     if (name->kind == KIND_MEMBER)
-        write_any_string(e, name->key, name->key_length);
+        write_name_string(e, name->key, name->key_length);
 }
 
 /* Writes the name that the value on the top of the stack, which is at this address, goes by. */
@@ -446,7 +518,7 @@ write_class (struct encoder *e)
                          "make it known with ipc.register_class");
     write_byte(e, TAG_INSTANCE);
     name->met = e->s->met = e->s->stamp;
-    write_any_string(e, name->module, name->module_length);
+    write_name_string(e, name->module, name->module_length);
     return WRITTEN;
 }
 

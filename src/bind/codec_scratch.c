@@ -84,7 +84,7 @@ shrink_scratch (struct scratch *s)
 static struct scratch *
 push_new_scratch (lua_State *L)
 {
-    struct scratch *s = lua_newuserdatauv(L, sizeof *s, 0);
+    struct scratch *s = lua_newuserdatauv(L, sizeof *s, 1 << COMMON_BITS);
 
     memset(s, 0, sizeof *s);
     s->allocate = lua_getallocf(L, &s->allocator);

@@ -18,12 +18,18 @@ struct place {
 #define OFFSET_BITS 40
 #define LONGEST_MESSAGE ((UINT64_C(1) << OFFSET_BITS) - 1)
 
-/* A short string seen in this message, and its slot if it was seen twice. */
+/*
+ * A short string, and its slot if it was seen twice in this message.  One that two messages had is
+ * known: its size is not 0, the scratch's user value of the same place keeps it alive, and so its
+ * address says what it is.
+ */
 struct common {
-    const char *string;
-    uint64_t stamp;
+    const void *string;
+    uint64_t stamp;                     /* of the last message with it */
     unsigned char has_slot;
     unsigned char slot;
+    unsigned char size;                 /* how much of `bytes` is written for it, or 0 */
+    unsigned char bytes[24];
 };
 
 #define COMMON_BITS 7
