@@ -28,7 +28,11 @@
 static void *
 resize (struct scratch *s, void *block, size_t old_size, size_t new_size)
 {
-    return s->allocate(s->allocator, block, old_size, new_size);
+    void *resized = s->allocate(s->allocator, block, old_size, new_size);
+
+    if (resized || new_size == 0)
+        s->size += new_size - old_size;
+    return resized;
 }
 
 static size_t
@@ -65,11 +69,9 @@ scratch_gc (lua_State *L)
 static void
 shrink_scratch (struct scratch *s)
 {
-    size_t has = s->capacity + s->open_capacity * sizeof *s->open
-                 + s->cells_capacity * sizeof *s->cells + size_of_places(s);
     size_t needed = s->length + 4 * s->nplaces * sizeof *s->place;
 
-    if (has <= HUGE_SCRATCH || needed > has / 8) {
+    if (needed > s->size / 8) {
         s->spacious = 0;
     } else if (++s->spacious == SPACIOUS_MESSAGES) {
         s->spacious = 0;
@@ -119,7 +121,8 @@ luampC_take_scratch (lua_State *L, struct codec *codec)
     if (s->closed)
         luaL_error(L, "cannot send: this Lua state is being closed");
     s->busy = 1;
-    shrink_scratch(s);
+    if (s->size > HUGE_SCRATCH)
+        shrink_scratch(s);
     return s;
 }
 

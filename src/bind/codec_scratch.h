@@ -79,6 +79,7 @@ struct scratch {
     unsigned nslots;
     struct common common[1 << COMMON_BITS];
 
+    size_t size;                        /* of all that is allocated */
     unsigned spacious;                  /* so many messages have needed little of a huge scratch */
 };
 
