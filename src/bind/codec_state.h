@@ -14,7 +14,8 @@
 #include <lua.h>
 
 struct codec {
-    int closed;                         /* the Lua state is being closed */
+    int has_finalizer;
+    int closed;                         /* it was called: the Lua state is being closed */
     struct names *names;                /* NULL: to be built */
     struct scratch *scratch;            /* NULL: to be made */
 };

@@ -595,12 +595,30 @@ sends_a_table (lua_State *L)
            && strcmp(lua_tostring(L, -1), "value") == 0;
 }
 
+static int
+send_a_table (lua_State *L)
+{
+    lua_pushboolean(L, sends_a_table(L));
+    return 1;
+}
+
+/* Sends a table when the state is closed: then nothing tells the codec any more that it was. */
+static void
+send_at_the_end (lua_State *L)
+{
+    lua_newuserdatauv(L, 0, 0);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, send_a_table);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+}
+
 static const char *
 check_states_in_turn (void)
 {
     const void *registry = NULL;
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 6; i++) {
         memset(&block, 0xff, sizeof block);
         block.used = 0;
         lua_State *L = lua_newstate(allocate_in_block, NULL);
@@ -608,7 +626,9 @@ check_states_in_turn (void)
             return "the states are not at one address";
         registry = lua_topointer(L, LUA_REGISTRYINDEX);
         lua_newuserdatauv(L, (size_t) i * 100, 0);  /* so that the rest is not where it was */
-        if (!sends_a_table(L) || !sends_a_table(L))
+        if (i % 3 == 1)
+            send_at_the_end(L);
+        else if (!sends_a_table(L) || !sends_a_table(L))
             return "a table does not arrive";
         lua_close(L);
     }
