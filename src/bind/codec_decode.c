@@ -54,6 +54,7 @@ enum {                                  /* on the stack, above the base */
 };
 
 #define SLOTS_OF_READING 4              /* metatable, table, key, value */
+#define FIRST_ROOM (1 + 4 * SLOTS_OF_READING + SLOTS_OF_WORK)
 #define LOCAL_READINGS 16
 
 struct decoder {
@@ -695,12 +696,12 @@ decode_message (lua_State *L, const unsigned char *bytes, size_t length, unsigne
     struct reading local[LOCAL_READINGS];
     struct decoder d = {
         .L = L, .start = bytes, .at = bytes + 1, .end = bytes + length, .flags = flags,
-        .budget = length, .base = lua_gettop(L), .room = SLOTS_OF_WORK,
+        .budget = length, .base = lua_gettop(L), .room = FIRST_ROOM,
         .reading = local, .capacity = LOCAL_READINGS
     };
 
     local[0] = (struct reading) {.expects = EXPECTS_VALUE};
-    luaL_checkstack(L, BASE_SLOTS + SLOTS + SLOTS_OF_WORK, NULL);
+    luaL_checkstack(L, BASE_SLOTS + SLOTS + FIRST_ROOM, NULL);
     d.slots = *take(&d, 1);
     if (d.slots > SLOTS)
         malformed(&d, "it has too many common strings");
@@ -710,7 +711,7 @@ decode_message (lua_State *L, const unsigned char *bytes, size_t length, unsigne
     read_message(&d);
     int count = lua_gettop(L) - top;
     if (count == 1)
-        lua_replace(L, d.base + 1);
+        lua_copy(L, -1, d.base + 1);
     else
         lua_rotate(L, d.base + 1, count);
     lua_settop(L, d.base + count);

@@ -10,7 +10,8 @@
  *     on the Lua stack.  Above an open table are its present key and that key's value.
  *   - No Lua function is called, and no metamethod.  Only creating strings (a function's first
  *     dump, the names) can run a finalizer; a nested encode then finds the scratch busy and takes
- *     another.
+ *     another.  Before anything of that kind comes hold(): plain values and tables without a name
+ *     do without.
  *   - What is met twice is found by place_of(), which must be asked before the thing is written.
  *   - The names may be out of date.  Before a value is refused they are built anew, and if that
  *     was worth it the message is begun again: AGAIN.
@@ -37,7 +38,8 @@ struct encoder {
     const struct names *names;
     unsigned char *at;                  /* where the next byte goes */
     unsigned char *end;
-    int base;                           /* below the three userdata of this message */
+    int base;                           /* below the two userdata of this message */
+    int holds;                          /* they are there */
     int room;                           /* stack slots known to be free */
     int checked;                        /* enum checked: the names, in this message */
     const char *root;
@@ -46,9 +48,8 @@ struct encoder {
     int number;                         /* of the one that is being written */
 };
 
-enum {                                  /* on the stack, above the base */
-    BASE_CODEC = 1,
-    BASE_SCRATCH,
+enum {                                  /* on the stack, above the base; nil before hold() */
+    BASE_SCRATCH = 1,
     BASE_NAMES
 };
 
@@ -187,42 +188,135 @@ write_same (struct encoder *e, int tag, size_t where)
 }
 
 /*
- * Plain values
+ * What else may run meanwhile
  */
 
 static void
-write_short_string (struct encoder *e, const char *string, size_t length)
+push_scratch (struct encoder *e)
 {
-    struct scratch *s = e->s;
-    struct common *common = &s->common[hash_pointer(string, COMMON_BITS)];
-
-    reserve(e, 2 + length);
-    if (common->string == string && common->stamp == s->stamp) {
-        if (common->has_slot) {
-            *e->at++ = (unsigned char) (TAG_SLOT + common->slot);
-            return;
-        }
-        if (s->nslots < SLOTS) {
-            common->has_slot = 1;
-            common->slot = (unsigned char) s->nslots++;
-            *e->at++ = TAG_COMMON;
-        }
-    } else if (common->stamp != s->stamp || !common->has_slot) {
-        common->string = string;
-        common->stamp = s->stamp;
-        common->has_slot = 0;
+    if (e->holds) {
+        lua_pushvalue(e->L, e->base + BASE_SCRATCH);
+    } else {
+        luampC_push_codec(e->L);
+        lua_getiuservalue(e->L, -1, CODEC_SCRATCH);
+        lua_replace(e->L, -2);
     }
-    e->at = write_string(e->at, string, length);
+}
+
+/* Pushes what this message needs, so that it lasts also when a finalizer encodes or registers. */
+static void
+hold (struct encoder *e)
+{
+    lua_State *L = e->L;
+
+    if (e->holds)
+        return;
+    push_scratch(e);
+    lua_replace(L, e->base + BASE_SCRATCH);
+    luampC_push_codec(L);
+    lua_getiuservalue(L, -1, CODEC_NAMES);
+    lua_replace(L, e->base + BASE_NAMES);
+    lua_pop(L, 1);
+    e->holds = 1;
 }
 
 static void
-write_any_string (struct encoder *e, const char *string, size_t length)
+build_names (struct encoder *e)
 {
-    if (length <= LONGEST_SHORT_STRING) {
-        write_short_string(e, string, length);
-        return;
+    hold(e);
+    e->names = luampC_build_names(e->L);
+    lua_replace(e->L, e->base + BASE_NAMES);
+}
+
+/*
+ * Plain values
+ */
+
+static inline struct common *
+common_place (const struct encoder *e, const void *string)
+{
+    return &e->s->common[hash_pointer(string, COMMON_BITS)];
+}
+
+/* Meets a short string.  True when its slot is all there is to write, which is done. */
+static inline int
+write_slot (struct encoder *e, struct common *common)
+{
+    struct scratch *s = e->s;
+
+    if (common->stamp != s->stamp) {
+        common->stamp = s->stamp;
+        common->has_slot = 0;
+    } else if (common->has_slot) {
+        *e->at++ = (unsigned char) (TAG_SLOT + common->slot);
+        return 1;
+    } else if (s->nslots < SLOTS) {
+        common->has_slot = 1;
+        common->slot = (unsigned char) s->nslots++;
+        *e->at++ = TAG_COMMON;
     }
+    return 0;
+}
+
+/* Writes the value at index if it is a string that is known. */
+static inline int
+write_known_string (struct encoder *e, int index)
+{
+    const void *string = lua_topointer(e->L, index);
+    struct common *common = common_place(e, string);
+
+    if (common->string != string || common->size == 0)
+        return 0;
+    reserve(e, 1 + sizeof common->bytes);
+    if (!write_slot(e, common)) {
+        memcpy(e->at, common->bytes, sizeof common->bytes);
+        e->at += common->size;
+    }
+    return 1;
+}
+
+/* From now on the string at index, which is `common`, is known. */
+static void
+know_string (struct encoder *e, struct common *common, int index, const char *string, size_t length)
+{
+    lua_State *L = e->L;
+
+    lua_pushvalue(L, index);
+    push_scratch(e);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, (int) (common - e->s->common) + 1);
+    lua_pop(L, 1);
+    write_short_string(common->bytes, string, length);
+    common->size = (unsigned char) (1 + length);
+}
+
+/* Writes a short string, which has this address; index is where it stands, or 0. */
+static inline void
+write_common_string (struct encoder *e, const void *address, int index, const char *string,
+                     size_t length)
+{
+    struct common *common = common_place(e, address);
+
+    reserve(e, 2 + length);
+    if (common->string == address) {
+        if (common->stamp != e->s->stamp && index != 0 && length < sizeof common->bytes)
+            know_string(e, common, index, string, length);
+        if (write_slot(e, common))
+            return;
+    } else if (common->stamp != e->s->stamp || !common->has_slot) {
+        common->string = address;
+        common->stamp = e->s->stamp;
+        common->has_slot = 0;
+        common->size = 0;
+    }
+    e->at = write_short_string(e->at, string, length);
+}
+
+static __attribute__((noinline)) void
+write_long_string (struct encoder *e, const char *string, size_t length)
+{
     size_t where = place_of(e, string);
+
     if (where != NOWHERE) {
         write_same(e, TAG_SAME, where);
     } else {
@@ -231,27 +325,44 @@ write_any_string (struct encoder *e, const char *string, size_t length)
     }
 }
 
-/* Writes the value at index if it is plain, and returns LUA_TNIL; else returns its type. */
-static inline int
-write_plain (struct encoder *e, int index)
+/* Writes a name, which is no value of the stack. */
+static void
+write_name_string (struct encoder *e, const char *string, size_t length)
 {
-    const char *string;
-    size_t length;
-    int type = lua_type(e->L, index);
+    if (length <= LONGEST_SHORT_STRING)
+        write_common_string(e, string, 0, string, length);
+    else
+        write_long_string(e, string, length);
+}
 
-    switch (type) {
-    case LUA_TNIL:
-    case LUA_TBOOLEAN:
-    case LUA_TNUMBER:
+static __attribute__((noinline)) void
+write_new_string (struct encoder *e, int index)
+{
+    size_t length;
+    const char *string = lua_tolstring(e->L, index, &length);
+
+    if (length <= LONGEST_SHORT_STRING)
+        write_common_string(e, lua_topointer(e->L, index), index, string, length);
+    else
+        write_long_string(e, string, length);
+}
+
+static inline int
+is_plain (int type)
+{
+    return type <= LUA_TSTRING && type != LUA_TLIGHTUSERDATA;
+}
+
+/* Writes the plain value at index, whose type is given. */
+static inline __attribute__((always_inline)) void
+write_plain (struct encoder *e, int index, int type)
+{
+    if (type == LUA_TSTRING) {
+        if (!write_known_string(e, index))
+            write_new_string(e, index);
+    } else {
         reserve(e, LONGEST_ATOM);
         e->at = write_atom(e->at, e->L, index, type);
-        return LUA_TNIL;
-    case LUA_TSTRING:
-        string = lua_tolstring(e->L, index, &length);
-        write_any_string(e, string, length);
-        return LUA_TNIL;
-    default:
-        return type;
     }
 }
 
@@ -271,8 +382,7 @@ names_changed (struct encoder *e, enum checked thoroughness)
     e->checked = (int) thoroughness;
     if (thoroughness == CHECKED_LOADED && luampC_names_know_loaded(e->L, e->names))
         return 0;
-    e->names = luampC_build_names(e->L, e->base + BASE_CODEC);
-    lua_replace(e->L, e->base + BASE_NAMES);
+    build_names(e);
     return 1;
 }
 
@@ -318,6 +428,7 @@ pop_written (struct encoder *e)
 }
 
 #define SLOTS_OF_OPEN 3                 /* itself, the present key and its value */
+#define FIRST_ROOM (4 * SLOTS_OF_OPEN + SLOTS_OF_WORK)
 
 /* Opens what is on the top of the stack. */
 static struct open *
@@ -368,9 +479,9 @@ write_name (struct encoder *e, struct name *name)
     write_byte(e, tag[name->kind]);
     name->met = e->s->met = e->s->stamp;
     if (name->kind != KIND_GLOBALS)
-        write_any_string(e, name->module, name->module_length);
+        write_name_string(e, name->module, name->module_length);
     if (name->kind == KIND_MEMBER)
-        write_any_string(e, name->key, name->key_length);
+        write_name_string(e, name->key, name->key_length);
 }
 
 /* Writes the name that the value on the top of the stack, which is at this address, goes by. */
@@ -381,6 +492,7 @@ write_named (struct encoder *e, const void *address)
 
     if (!name)
         return UNNAMED;
+    hold(e);
     if (!luampC_name_holds(e->L, name))
         return names_changed(e, CHECKED_ALL) ? AGAIN : UNNAMED;
     if (name->kind == KIND_MODULE && !luampC_is_library(e->L, e->names))
@@ -406,7 +518,7 @@ write_class (struct encoder *e)
                          "make it known with ipc.register_class");
     write_byte(e, TAG_INSTANCE);
     name->met = e->s->met = e->s->stamp;
-    write_any_string(e, name->module, name->module_length);
+    write_name_string(e, name->module, name->module_length);
     return WRITTEN;
 }
 
@@ -515,11 +627,13 @@ write_key (struct encoder *e, struct open *open)
         open->doing = DOING_PAIRS;
     }
     open->pairs++;
-    int type = write_plain(e, -2);
-    if (type != LUA_TNIL) {
-        open->at_key = 1;
-        lua_pushvalue(e->L, -2);
+    int type = lua_type(e->L, -2);
+    if (is_plain(type)) {
+        write_plain(e, -2, type);
+        return LUA_TNIL;
     }
+    open->at_key = 1;
+    lua_pushvalue(e->L, -2);
     return type;
 }
 
@@ -540,8 +654,10 @@ write_pairs (struct encoder *e)
             open->at_key = 0;
         else if ((type = write_key(e, open)) != LUA_TNIL)
             return type;
-        if ((type = write_plain(e, -1)) != LUA_TNIL)
+        type = lua_type(e->L, -1);
+        if (!is_plain(type))
             return type;
+        write_plain(e, -1, type);
         lua_pop(e->L, 1);
     } while (lua_next(e->L, open->index));
     close_table(e);
@@ -586,7 +702,9 @@ write_bytecode (struct encoder *e)
     lua_State *L = e->L;
     size_t length;
 
-    lua_getiuservalue(L, e->base + BASE_CODEC, CODEC_DUMPS);
+    luampC_push_codec(L);
+    lua_getiuservalue(L, -1, CODEC_DUMPS);
+    lua_replace(L, -2);
     lua_pushvalue(L, -2);
     if (lua_rawget(L, -2) != LUA_TSTRING) {
         lua_pop(L, 1);
@@ -641,9 +759,10 @@ write_upvalues (struct encoder *e)
             write_same(e, TAG_SAME_UPVALUE, where);
         } else {
             write_byte(e, TAG_UPVALUE);
-            int type = write_plain(e, -1);
-            if (type != LUA_TNIL)
+            int type = lua_type(e->L, -1);
+            if (!is_plain(type))
                 return type;
+            write_plain(e, -1, type);
         }
         lua_pop(e->L, 1);
     }
@@ -697,9 +816,10 @@ write_object (struct encoder *e)
 static enum outcome
 write_value (struct encoder *e, int type)
 {
-    switch (type) {
-    case LUA_TTABLE:
+    if (type == LUA_TTABLE)
         return write_table(e);
+    hold(e);
+    switch (type) {
     case LUA_TFUNCTION:
         return write_function(e);
     case LUA_TUSERDATA:
@@ -738,10 +858,12 @@ next_value (struct encoder *e, enum outcome outcome)
 static enum outcome
 write_tree (struct encoder *e)
 {
-    int type = write_plain(e, -1);
+    int type = lua_type(e->L, -1);
 
-    if (type == LUA_TNIL)
+    if (is_plain(type)) {
+        write_plain(e, -1, type);
         return pop_written(e);
+    }
     do {
         enum outcome outcome = write_value(e, type);
         if (outcome == AGAIN)
@@ -793,9 +915,10 @@ write_scalar (struct encoder *e, int index)
 static enum outcome
 write_message (struct encoder *e, int first)
 {
-    e->room = SLOTS_OF_WORK;
-    write_byte(e, TAG_MESSAGE);
-    write_byte(e, 0);
+    e->room = FIRST_ROOM;
+    reserve(e, 2);
+    *e->at++ = TAG_MESSAGE;
+    *e->at++ = 0;
     for (int i = 0; i < e->count; i++) {
         e->number = i + 1;
         lua_pushvalue(e->L, first + i);
@@ -822,13 +945,17 @@ luampC_encode_for (lua_State *L, int first, int count, const char *root, unsigne
                         .base = lua_gettop(L)};
 
     first = lua_absindex(L, first);
-    luaL_checkstack(L, BASE_NAMES + SLOTS_OF_WORK + 5, NULL);
-    struct codec *codec = luampC_push_codec(L);
-    e.s = luampC_take_scratch(L, codec, e.base + BASE_CODEC);
+    luaL_checkstack(L, BASE_NAMES + FIRST_ROOM + 5, NULL);
+    struct codec *codec = luampC_codec(L);
+    e.s = luampC_take_scratch(L, codec);
+    lua_pushnil(L);
+    lua_pushnil(L);
 
     begin_message(&e);
     if (count != 1 || !write_scalar(&e, first)) {
-        e.names = luampC_push_names(L, e.base + BASE_CODEC);
+        e.names = codec->names;
+        if (!e.names)
+            build_names(&e);
         while (write_message(&e, first) == AGAIN)
             begin_message(&e);
     }
@@ -836,7 +963,7 @@ luampC_encode_for (lua_State *L, int first, int count, const char *root, unsigne
     e.s->busy = 0;
     /* a finalizer that sent something has left its own scratch there */
     if (codec->scratch != e.s)
-        luampC_set_scratch(L, codec, e.base + BASE_CODEC, e.base + BASE_SCRATCH);
+        luampC_set_scratch(L, e.base + BASE_SCRATCH);
     out->bytes = e.s->bytes;
     out->length = e.s->length;
     out->cells = e.s->cells;
@@ -851,8 +978,9 @@ luampC_push_classes_met (lua_State *L)
     int count = 0;
 
     lua_newtable(L);
-    if (codec->has_names && codec->scratch && codec->scratch->met == codec->scratch->stamp) {
-        struct names *names = luampC_push_names(L, lua_gettop(L) - 1);
+    if (codec->names && codec->scratch && codec->scratch->met == codec->scratch->stamp) {
+        const struct names *names = codec->names;
+        lua_getiuservalue(L, -2, CODEC_NAMES);
         lua_insert(L, -2);
         for (size_t i = 0; i < (size_t) 1 << names->bits; i++) {
             const struct name *name = &names->name[i];

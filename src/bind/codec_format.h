@@ -155,11 +155,38 @@ string_head_size (size_t length)
     return length <= UINT32_MAX ? 5 : 9;
 }
 
+/* memcpy, without a call for what is as short as names are. */
+static inline void
+copy_string (unsigned char *to, const char *from, size_t length)
+{
+    if (length > 16 || length == 0) {
+        memcpy(to, from, length);
+    } else if (length >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + length - 8, from + length - 8, 8);
+    } else if (length >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + length - 4, from + length - 4, 4);
+    } else {
+        to[0] = (unsigned char) from[0];
+        to[length / 2] = (unsigned char) from[length / 2];
+        to[length - 1] = (unsigned char) from[length - 1];
+    }
+}
+
+static inline unsigned char *
+write_short_string (unsigned char *at, const char *string, size_t length)
+{
+    *at = (unsigned char) (TAG_STRING + length);
+    copy_string(at + 1, string, length);
+    return at + 1 + length;
+}
+
 static inline unsigned char *
 write_string (unsigned char *at, const char *string, size_t length)
 {
     if (length <= LONGEST_SHORT_STRING) {
-        *at++ = (unsigned char) (TAG_STRING + length);
+        return write_short_string(at, string, length);
     } else if (length <= UINT8_MAX) {
         *at++ = TAG_STRING8;
         *at++ = (unsigned char) length;
@@ -261,7 +288,7 @@ read_plain_string (const unsigned char **at, const unsigned char *end, uint64_t 
 }
 
 /* The plain value with this tag, which stands before *at. */
-static inline struct plain
+static inline __attribute__((always_inline)) struct plain
 read_plain (const unsigned char **at, const unsigned char *end, unsigned tag)
 {
     const struct plain cut_short = {.kind = PLAIN_CUT_SHORT};

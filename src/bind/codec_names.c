@@ -46,7 +46,7 @@ luampC_register_class (lua_State *L, const char *name, int metatable)
     lua_rawset(L, class_names);
     lua_pushvalue(L, metatable);
     lua_setfield(L, classes, name);
-    codec->has_names = 0;
+    codec->names = NULL;
     lua_settop(L, top - 1);
 }
 
@@ -245,15 +245,17 @@ add_module (lua_State *L, struct names *names, int strings, const void *globals)
 }
 
 struct names *
-luampC_build_names (lua_State *L, int codec)
+luampC_build_names (lua_State *L)
 {
     const void *globals = globals_address(L);
-    int owner = lua_gettop(L) + 1, strings = owner + 1, classes = owner + 2;
+    int owner = lua_gettop(L) + 1, strings = owner + 1, codec_index = owner + 2;
+    int classes = owner + 3;
 
     luaL_checkstack(L, 16, NULL);
     lua_pushnil(L);
     lua_newtable(L);
-    lua_getiuservalue(L, codec, CODEC_CLASSES);
+    struct codec *codec = luampC_push_codec(L);
+    lua_getiuservalue(L, codec_index, CODEC_CLASSES);
     struct names *names = push_new_names(L, count_names(L, classes, globals));
     lua_replace(L, owner);
     names->fingerprint = loaded_fingerprint(L);
@@ -269,20 +271,11 @@ luampC_build_names (lua_State *L, int codec)
                 add_module(L, names, strings, globals);
         }
     }
-    lua_settop(L, owner);
     lua_pushvalue(L, owner);
-    lua_setiuservalue(L, codec, CODEC_NAMES);
-    ((struct codec *) lua_touserdata(L, codec))->has_names = 1;
+    lua_setiuservalue(L, codec_index, CODEC_NAMES);
+    codec->names = names;
+    lua_settop(L, owner);
     return names;
-}
-
-struct names *
-luampC_push_names (lua_State *L, int codec)
-{
-    if (!((struct codec *) lua_touserdata(L, codec))->has_names)
-        return luampC_build_names(L, codec);
-    lua_getiuservalue(L, codec, CODEC_NAMES);
-    return lua_touserdata(L, -1);
 }
 
 /*

@@ -59,11 +59,8 @@ find_name (const struct names *names, const void *object)
     return NULL;
 }
 
-/* Pushes the userdata of the state's names.  The userdata of its struct codec is at index. */
-struct names *luampC_push_names (lua_State *L, int codec);
-
-/* The same, built anew. */
-struct names *luampC_build_names (lua_State *L, int codec);
+/* Builds the state's names anew: codec->names.  Pushes the userdata that they are. */
+struct names *luampC_build_names (lua_State *L);
 
 /* Are the modules in package.loaded those that the names were built from? */
 int luampC_names_know_loaded (lua_State *L, const struct names *names);

@@ -28,7 +28,11 @@
 static void *
 resize (struct scratch *s, void *block, size_t old_size, size_t new_size)
 {
-    return s->allocate(s->allocator, block, old_size, new_size);
+    void *resized = s->allocate(s->allocator, block, old_size, new_size);
+
+    if (resized || new_size == 0)
+        s->size += new_size - old_size;
+    return resized;
 }
 
 static size_t
@@ -65,11 +69,9 @@ scratch_gc (lua_State *L)
 static void
 shrink_scratch (struct scratch *s)
 {
-    size_t has = s->capacity + s->open_capacity * sizeof *s->open
-                 + s->cells_capacity * sizeof *s->cells + size_of_places(s);
     size_t needed = s->length + 4 * s->nplaces * sizeof *s->place;
 
-    if (has <= HUGE_SCRATCH || needed > has / 8) {
+    if (needed > s->size / 8) {
         s->spacious = 0;
     } else if (++s->spacious == SPACIOUS_MESSAGES) {
         s->spacious = 0;
@@ -84,7 +86,7 @@ shrink_scratch (struct scratch *s)
 static struct scratch *
 push_new_scratch (lua_State *L)
 {
-    struct scratch *s = lua_newuserdatauv(L, sizeof *s, 0);
+    struct scratch *s = lua_newuserdatauv(L, sizeof *s, 1 << COMMON_BITS);
 
     memset(s, 0, sizeof *s);
     s->allocate = lua_getallocf(L, &s->allocator);
@@ -97,27 +99,30 @@ push_new_scratch (lua_State *L)
 }
 
 void
-luampC_set_scratch (lua_State *L, struct codec *codec, int codec_index, int index)
+luampC_set_scratch (lua_State *L, int index)
 {
+    index = lua_absindex(L, index);
+    struct codec *codec = luampC_push_codec(L);
     lua_pushvalue(L, index);
-    lua_setiuservalue(L, codec_index, CODEC_SCRATCH);
+    lua_setiuservalue(L, -2, CODEC_SCRATCH);
     codec->scratch = lua_touserdata(L, index);
+    lua_pop(L, 1);
 }
 
 struct scratch *
-luampC_take_scratch (lua_State *L, struct codec *codec, int codec_index)
+luampC_take_scratch (lua_State *L, struct codec *codec)
 {
-    if (codec->scratch && !codec->scratch->busy) {
-        lua_getiuservalue(L, codec_index, CODEC_SCRATCH);
-    } else {
+    if (!codec->scratch || codec->scratch->busy) {
         push_new_scratch(L);
-        luampC_set_scratch(L, codec, codec_index, -1);
+        luampC_set_scratch(L, -1);
+        lua_pop(L, 1);
     }
     struct scratch *s = codec->scratch;
     if (s->closed)
         luaL_error(L, "cannot send: this Lua state is being closed");
     s->busy = 1;
-    shrink_scratch(s);
+    if (s->size > HUGE_SCRATCH)
+        shrink_scratch(s);
     return s;
 }
 

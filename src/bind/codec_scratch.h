@@ -18,12 +18,18 @@ struct place {
 #define OFFSET_BITS 40
 #define LONGEST_MESSAGE ((UINT64_C(1) << OFFSET_BITS) - 1)
 
-/* A short string seen in this message, and its slot if it was seen twice. */
+/*
+ * A short string, and its slot if it was seen twice in this message.  One that two messages had is
+ * known: its size is not 0, the scratch's user value of the same place keeps it alive, and so its
+ * address says what it is.
+ */
 struct common {
-    const char *string;
-    uint64_t stamp;
+    const void *string;
+    uint64_t stamp;                     /* of the last message with it */
     unsigned char has_slot;
     unsigned char slot;
+    unsigned char size;                 /* how much of `bytes` is written for it, or 0 */
+    unsigned char bytes[24];
 };
 
 #define COMMON_BITS 7
@@ -73,17 +79,18 @@ struct scratch {
     unsigned nslots;
     struct common common[1 << COMMON_BITS];
 
+    size_t size;                        /* of all that is allocated */
     unsigned spacious;                  /* so many messages have needed little of a huge scratch */
 };
 
 /*
- * Pushes the scratch to encode with, which is busy from now on.  The userdata of the state's
- * struct codec is at codec_index.  Raises when the Lua state is being closed.
+ * The state's scratch, to encode with; it is busy from now on.  It may go once other Lua code has
+ * run: who lets that happen pushes its userdata before.  Raises when the Lua state is being closed.
  */
-struct scratch *luampC_take_scratch (lua_State *L, struct codec *codec, int codec_index);
+struct scratch *luampC_take_scratch (lua_State *L, struct codec *codec);
 
 /* Makes the scratch at index the state's: the one for the next message, and for luampC_keep(). */
-void luampC_set_scratch (lua_State *L, struct codec *codec, int codec_index, int index);
+void luampC_set_scratch (lua_State *L, int index);
 
 /* Forgets what was written.  For the beginning of a message. */
 void luampC_clear_scratch (struct scratch *s);

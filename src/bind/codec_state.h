@@ -14,7 +14,9 @@
 #include <lua.h>
 
 struct codec {
-    int has_names;                      /* there are names, and no class was registered since */
+    int has_finalizer;
+    int closed;                         /* it was called: the Lua state is being closed */
+    struct names *names;                /* NULL: to be built */
     struct scratch *scratch;            /* NULL: to be made */
 };
 
@@ -22,13 +24,16 @@ enum {                                  /* the user values of struct codec */
     CODEC_CLASSES = 1,                  /* class name -> metatable */
     CODEC_CLASS_NAMES,                  /* metatable -> class name */
     CODEC_DUMPS,                        /* function -> its bytecode; weak */
-    CODEC_NAMES,                        /* the userdata that holds struct names */
+    CODEC_NAMES,                        /* the userdata that is codec->names */
     CODEC_SCRATCH,                      /* the userdata that is codec->scratch */
     CODEC_VALUES = CODEC_SCRATCH
 };
 
 /* Pushes the userdata of this Lua state's struct codec, which is made when first asked for. */
 struct codec *luampC_push_codec (lua_State *L);
+
+/* The same, without pushing it, and faster.  Needs a few free stack slots all the same. */
+struct codec *luampC_codec (lua_State *L);
 
 /*
  * Stack slots that are kept free above the innermost table or function, for whatever one step of

@@ -558,6 +558,83 @@ seconds (void)
     return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
 }
 
+/*
+ * States that follow each other at the same address: what the codec keeps of one must not be taken
+ * for the next one's.  Their memory is one block, which is spoilt in between.
+ */
+
+static struct {
+    size_t used;
+    _Alignas(16) unsigned char bytes[1 << 18];
+} block;
+
+static void *
+allocate_in_block (void *unused, void *old, size_t old_size, size_t size)
+{
+    unsigned char *new = block.bytes + block.used;
+
+    (void) unused;
+    if (size == 0 || size > sizeof block.bytes - block.used)
+        return NULL;
+    block.used += (size + 15) & ~(size_t) 15;
+    return old ? memcpy(new, old, old_size < size ? old_size : size) : new;
+}
+
+static int
+sends_a_table (lua_State *L)
+{
+    struct luampC_message message;
+
+    lua_settop(L, 0);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "value");
+    lua_setfield(L, 1, "name");
+    luampC_encode(L, 1, 1, "value", &message);
+    return luampC_decode(L, message.bytes, message.length, 0) == 1
+           && lua_getfield(L, -1, "name") == LUA_TSTRING
+           && strcmp(lua_tostring(L, -1), "value") == 0;
+}
+
+static int
+send_a_table (lua_State *L)
+{
+    lua_pushboolean(L, sends_a_table(L));
+    return 1;
+}
+
+/* Sends a table when the state is closed: then nothing tells the codec any more that it was. */
+static void
+send_at_the_end (lua_State *L)
+{
+    lua_newuserdatauv(L, 0, 0);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, send_a_table);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+}
+
+static const char *
+check_states_in_turn (void)
+{
+    const void *registry = NULL;
+
+    for (int i = 0; i < 6; i++) {
+        memset(&block, 0xff, sizeof block);
+        block.used = 0;
+        lua_State *L = lua_newstate(allocate_in_block, NULL);
+        if (!L || (registry && lua_topointer(L, LUA_REGISTRYINDEX) != registry))
+            return "the states are not at one address";
+        registry = lua_topointer(L, LUA_REGISTRYINDEX);
+        lua_newuserdatauv(L, (size_t) i * 100, 0);  /* so that the rest is not where it was */
+        if (i % 3 == 1)
+            send_at_the_end(L);
+        else if (!sends_a_table(L) || !sends_a_table(L))
+            return "a table does not arrive";
+        lua_close(L);
+    }
+    return NULL;
+}
+
 static void
 print_input (const struct input *input, unsigned flags)
 {
@@ -582,7 +659,7 @@ main (int argc, char **argv)
     random_state = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     start();
     size_t first_seeds = nseeds;
-    printf("1..1\n# seed %llu, %zu real messages\n", (unsigned long long) seed, nseeds);
+    printf("1..2\n# seed %llu, %zu real messages\n", (unsigned long long) seed, nseeds);
     while (!wrong && (end > 0 ? seconds() < end : runs < (uint64_t) number)) {
         unsigned char bytes[LONGEST_INPUT];
         struct input made = {bytes, 0};
@@ -613,11 +690,14 @@ main (int argc, char **argv)
     printf("%s 1 - whatever bytes arrive give values, or an error, in proportionate memory%s%s\n",
            wrong ? "not ok" : "ok", wrong ? ": " : "", wrong ? wrong : "");
     lua_close(state);
+    const char *mixed_up = check_states_in_turn();
+    printf("%s 2 - a state does not get what another at its address had%s%s\n",
+           mixed_up ? "not ok" : "ok", mixed_up ? ": " : "", mixed_up ? mixed_up : "");
     for (size_t i = 0; i < nseeds; i++)
         free(seeds[i].bytes);
     for (size_t i = 0; i < nbytecode; i++)
         free(bytecode[i].bytes);
-    return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+    return wrong || mixed_up ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif

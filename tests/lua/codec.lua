@@ -140,6 +140,58 @@ t.test("a repeated string is written once", function()
     t.is(copy(many), many, "and so do more than there are slots for")
 end)
 
+t.test("strings arrive as they are in message after message", function()
+    local wrong
+    for length = 0, 42 do
+        local word = ("w"):rep(length)
+        for i = 1, 4 do
+            local got = copy({[word] = word, list = {word, word .. i, word}}, word)
+            if got[word] ~= word or got.list[2] ~= word .. i or got.list[3] ~= word then
+                wrong = ("message %d with %d bytes"):format(i, length)
+            end
+        end
+    end
+    t.is(wrong, nil, "whatever their length")
+    for round = 1, 100 do
+        local words, sent = {}, {}
+        for i = 1, 200 do -- all of one size: they take the places of those before them
+            words[i] = ("%03d-%03d"):format(round, i)
+            sent[words[i]] = {words[i], last = words[i - 1]}
+        end
+        for _ = 1, 3 do
+            local got = copy(sent)
+            for i, word in ipairs(words) do
+                if not got[word] or got[word][1] ~= word or got[word].last ~= words[i - 1] then
+                    wrong = word
+                end
+            end
+        end
+        words, sent = nil, nil
+        collectgarbage()
+    end
+    t.is(wrong, nil, "also where others have been in memory")
+end)
+
+t.test("what one Lua state has does not get into the next", function()
+    local results = ipc.Queue()
+    local function send(i)
+        local codec, class = require "luamp.codec", {}
+        codec.register_class("class " .. i, class)
+        local sent = {setmetatable({name = "number " .. i}, class), name = i}
+        local got = codec.decode(codec.encode(sent))
+        results:put({ok = getmetatable(got[1]) == class, name = got[1].name, number = got.name})
+    end
+    local wrong
+    for i = 1, 50 do -- in one thread of the system, mostly
+        thread.Thread{target = send, args = {i}}:start():join()
+        local got = results:get(10)
+        if not got or not got.ok or got.name ~= "number " .. i or got.number ~= i then
+            wrong = i
+        end
+    end
+    t.is(wrong, nil, "each of 50 threads sends its own class")
+end)
+
 t.test("shared references stay shared", function()
     local shared = {}
     local got = copy({a = shared, b = shared, list = {shared, shared}})
