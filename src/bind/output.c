@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdio_ext.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -193,7 +194,6 @@ luampB_open_output(lua_State *L, bool is_new)
 void
 luampB_hold_output(void)
 {
-    static char buffer[LINE_MAX_BUFFERED];
     pthread_mutex_lock(&output);
     if (luampB_threads_live()) {
         fflush(stdout);
@@ -201,8 +201,8 @@ luampB_hold_output(void)
     } else {
         fflush(NULL);
     }
-    if (!is_line_buffered)
-        setvbuf(stdout, buffer, _IOLBF, sizeof buffer);
+    if (!is_line_buffered) /* on the heap: in .bss it would part our variables by 16 pages */
+        setvbuf(stdout, malloc(LINE_MAX_BUFFERED), _IOLBF, LINE_MAX_BUFFERED);
     is_line_buffered = true;
 }
 
