@@ -33,6 +33,7 @@
 
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 static bool is_line_buffered; /* under the mutex */
+static bool is_stdin_unread;  /* as the last fork found it: it has not even a buffer */
 
 /*
  * Whole calls.
@@ -204,6 +205,7 @@ luampB_hold_output(void)
     if (!is_line_buffered) /* on the heap: in .bss it would part our variables by 16 pages */
         setvbuf(stdout, malloc(LINE_MAX_BUFFERED), _IOLBF, LINE_MAX_BUFFERED);
     is_line_buffered = true;
+    is_stdin_unread = __fbufsize(stdin) == 0;
 }
 
 void
@@ -217,15 +219,19 @@ void
 luampB_output_in_child(void)
 {
     output = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
-    __fpurge(stdin);
-    clearerr(stdin);
+    if (!is_stdin_unread) {
+        __fpurge(stdin);
+        clearerr(stdin);
+    }
 }
 
 bool
 luampB_flush_output(const char *name)
 {
-    bool failed = fflush(stdout) != 0 || ferror(stdout);
-    int error = errno;
+    int error = 0;
+    bool failed = (__fpending(stdout) > 0 && fflush(stdout) != 0) || ferror(stdout);
+    if (failed)
+        error = errno;
     if (luampB_threads_live())
         fcloseall(); /* writes all streams out, and waits for no lock of theirs */
     else
