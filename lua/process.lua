@@ -11,7 +11,8 @@ local native, class = ...
 local children = {} -- those started here and not yet known to have ended, oldest first
 local exit_functions = {}
 local identity = {} -- numbers from the main process down to this one
-local current, parent
+local current
+local parent, parent_name -- the first is made when it is asked for
 local is_daemon, is_bound = false, false -- bound: dies when its parent dies, and so do its children
 local is_worker = false
 local finishing = false
@@ -249,7 +250,8 @@ end
 -- What a child is from its first moment. Few things, since each may be on a page that it has to copy.
 local function become(self)
   local s = self._process
-  current, parent = self, nil
+  parent, parent_name = nil, current._process.name
+  current = self
   children, exit_functions, finishing, abandoned = {}, {}, false, false
   identity = s.identity
   is_daemon, is_worker, is_bound = s.daemon, s.worker, s.bound
@@ -409,7 +411,7 @@ end
 function process.parent_process()
   if parent == nil then
     local child, name = native.parent()
-    parent = child and other(name, child)
+    parent = child and other(parent_name or name, child)
   end
   return parent
 end

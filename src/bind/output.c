@@ -33,7 +33,6 @@
 
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 static bool is_line_buffered; /* under the mutex */
-static bool is_stdin_unread;  /* as the last fork found it: it has not even a buffer */
 
 /*
  * Whole calls.
@@ -205,7 +204,6 @@ luampB_hold_output(void)
     if (!is_line_buffered) /* on the heap: in .bss it would part our variables by 16 pages */
         setvbuf(stdout, malloc(LINE_MAX_BUFFERED), _IOLBF, LINE_MAX_BUFFERED);
     is_line_buffered = true;
-    is_stdin_unread = __fbufsize(stdin) == 0;
 }
 
 void
@@ -219,7 +217,7 @@ void
 luampB_output_in_child(void)
 {
     output = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
-    if (!is_stdin_unread) {
+    if (__fbufsize(stdin) > 0) { /* else nobody ever read from it */
         __fpurge(stdin);
         clearerr(stdin);
     }
