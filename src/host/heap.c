@@ -25,17 +25,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define NURSERY (size_t) 8192
+#define NURSERY ((size_t) 8192)
 #define NURSED 1024 /* bytes of a block that is not too large for it */
 
 static char *nursery;       /* or NULL; nothing of it is written to before there is a child */
 static size_t nursery_left; /* at its beginning; 0 in the main process */
-
-static void
-nursery_open(void)
-{
-    nursery = malloc(NURSERY);
-}
 
 void
 heap_in_child(lua_State *L, void *unused)
@@ -57,8 +51,9 @@ is_nursed(const void *block)
 static void *
 nurse(size_t wanted)
 {
-    size_t whole = (wanted + _Alignof(max_align_t) - 1) & ~(_Alignof(max_align_t) - 1);
-    if (whole > NURSED || whole > nursery_left)
+    const size_t unit = _Alignof(max_align_t);
+    size_t whole = (wanted + unit - 1) / unit * unit;
+    if (wanted > NURSED || whole > nursery_left)
         return NULL;
     nursery_left -= whole;
     return nursery + nursery_left;
@@ -151,7 +146,7 @@ reallocate(void *block, size_t size, size_t wanted)
 void
 heap_open(void)
 {
-    nursery_open();
+    nursery = malloc(NURSERY);
     mallopt(M_MMAP_THRESHOLD, (int) LARGE_BLOCK);
     mallopt(M_TRIM_THRESHOLD, (int) (2 * LARGE_BLOCK));
 }
@@ -183,7 +178,7 @@ heap_allocate(void *unused, void *block, size_t size, size_t wanted)
 void
 heap_open(void)
 {
-    nursery_open();
+    nursery = malloc(NURSERY);
 }
 
 void *
