@@ -11,7 +11,8 @@ local native, class = ...
 local children = {} -- those started here and not yet known to have ended, oldest first
 local exit_functions = {}
 local identity = {} -- numbers from the main process down to this one
-local current, parent
+local current
+local parent, parent_name -- the first is made when it is asked for
 local is_daemon, is_bound = false, false -- bound: dies when its parent dies, and so do its children
 local is_worker = false
 local finishing = false
@@ -194,6 +195,7 @@ end
 
 local function end_children()
   adopt_children()
+  if not children[1] then return end
   end_daemons(1)
   while children[1] do
     wait_for(children[1])
@@ -245,28 +247,23 @@ local function finish(status, at_once)
   return native.ordered_status(status)
 end
 
--- What a child is from its first moment.
+-- What a child is from its first moment. Few things, since each may be on a page that it has to copy.
 local function become(self)
   local s = self._process
-  local starter = current
+  parent, parent_name = nil, current._process.name
   current = self
   children, exit_functions, finishing, abandoned = {}, {}, false, false
   identity = s.identity
   is_daemon, is_worker, is_bound = s.daemon, s.worker, s.bound
-  s.pid = native.getpid()
-  parent = other(starter._process.name, native.parent())
-  native.set_identity(s.name, is_daemon, is_worker, is_bound, parent._process.child,
-                      parent._process.name, table.unpack(identity))
 end
 
 -- In a state that was made in the process: of a thread.
-local function become_known(name, daemon, worker, bound, child, parent_name, ...)
+local function become_known(name, daemon, worker, bound, ...)
   if name == nil then
     name, daemon = "MainProcess", false
   end
   is_daemon, is_worker, is_bound = daemon, worker, bound
   identity = {...}
-  if child then parent = other(parent_name, child) end
   current = setmetatable({
     _process = {name = name, identity = identity, daemon = daemon},
   }, Process)
@@ -274,14 +271,14 @@ end
 
 -- Starts it, and notes that: a handler of a signal that raises comes before or after both.
 local function start(self, s)
-  local child, why = native.start(s.name, s.bound, function()
+  local child, why = native.start(s.name, s.daemon, s.worker, s.bound, function()
     become(self)
     local ok, message = xpcall(self.run, traceback, self)
     if not ok then
       native.report(("%s:\n%s\n"):format(s.name, message))
     end
     return finish(ok and 0 or 1)
-  end)
+  end, current._process.name, table.unpack(s.identity))
   if not child then
     return false, why
   end
@@ -412,6 +409,10 @@ function process.current_process()
 end
 
 function process.parent_process()
+  if parent == nil then
+    local child, name = native.parent()
+    parent = child and other(parent_name or name, child)
+  end
   return parent
 end
 

@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdio_ext.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -193,7 +194,6 @@ luampB_open_output(lua_State *L, bool is_new)
 void
 luampB_hold_output(void)
 {
-    static char buffer[LINE_MAX_BUFFERED];
     pthread_mutex_lock(&output);
     if (luampB_threads_live()) {
         fflush(stdout);
@@ -201,8 +201,8 @@ luampB_hold_output(void)
     } else {
         fflush(NULL);
     }
-    if (!is_line_buffered)
-        setvbuf(stdout, buffer, _IOLBF, sizeof buffer);
+    if (!is_line_buffered) /* on the heap: in .bss it would part our variables by 16 pages */
+        setvbuf(stdout, malloc(LINE_MAX_BUFFERED), _IOLBF, LINE_MAX_BUFFERED);
     is_line_buffered = true;
 }
 
@@ -217,15 +217,19 @@ void
 luampB_output_in_child(void)
 {
     output = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
-    __fpurge(stdin);
-    clearerr(stdin);
+    if (__fbufsize(stdin) > 0) { /* else nobody ever read from it */
+        __fpurge(stdin);
+        clearerr(stdin);
+    }
 }
 
 bool
 luampB_flush_output(const char *name)
 {
-    bool failed = fflush(stdout) != 0 || ferror(stdout);
-    int error = errno;
+    int error = 0;
+    bool failed = (__fpending(stdout) > 0 && fflush(stdout) != 0) || ferror(stdout);
+    if (failed)
+        error = errno;
     if (luampB_threads_live())
         fcloseall(); /* writes all streams out, and waits for no lock of theirs */
     else

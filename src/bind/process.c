@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,6 +193,45 @@ luampB_child_life(lua_State *L, int index, uint32_t *value)
 }
 
 /*
+ * Who this process is: for the states of its threads, and for what is asked later. It is made by the
+ * parent before the fork, because there it costs no copies of pages.
+ */
+
+struct identity {
+    bool is_daemon, is_worker, is_bound;
+    char name[AMP_NAME_SIZE];
+    struct amp_child parent;
+    char parent_name[AMP_NAME_SIZE];
+    int n; /* of the numbers */
+    lua_Integer numbers[];
+};
+
+static const struct identity *identity; /* NULL: it is the main process */
+
+/* Pushes that of the child that start(name, daemon, worker, bound, f, own name, numbers...) is called
+   for. There it stays on the stack, since start() does not return. */
+static const struct identity *
+push_identity(lua_State *L)
+{
+    int n = lua_gettop(L) - 6;
+    struct identity *new =
+        lua_newuserdatauv(L, sizeof *new + sizeof *new->numbers * (size_t) n, 0);
+    amp_name_copy(new->name, lua_tostring(L, 1));
+    new->is_daemon = lua_toboolean(L, 2);
+    new->is_worker = lua_toboolean(L, 3);
+    new->is_bound = lua_toboolean(L, 4);
+    amp_name_copy(new->parent_name, lua_tostring(L, 6));
+    new->parent = (struct amp_child) {
+        .pid = getpid(),
+        .member = amp_self.member,
+        .generation = amp_member_generation(amp_member_at(amp_self.member)),
+    };
+    for (new->n = 0; new->n < n; new->n++)
+        new->numbers[new->n] = lua_tointeger(L, 7 + new->n);
+    return new;
+}
+
+/*
  * Starting.
  */
 
@@ -291,26 +331,30 @@ start_failed(lua_State *L, int failure)
     return 2;
 }
 
-/* start(name, dies_with_parent, f): a child that runs f; false and a reason when there is none. */
+/* start(name, daemon, worker, bound, f, own name, numbers...): a child that runs f; false and a reason
+   when there is none. */
 static int
 native_start(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    unsigned flags = lua_toboolean(L, 2) ? AMP_DIES_WITH_PARENT : 0;
-    luaL_checktype(L, 3, LUA_TFUNCTION);
+    unsigned flags = lua_toboolean(L, 4) ? AMP_DIES_WITH_PARENT : 0;
+    luaL_checktype(L, 5, LUA_TFUNCTION);
+    luaL_checkstring(L, 6);
     luampB_join_family(L);
-    lua_settop(L, 3);
+    const struct identity *its = push_identity(L);
     struct child *child = push_child(L);
-    lua_insert(L, 3);
     luampB_hold_output();
+    lua_pushvalue(L, 5);
     int result = amp_spawn(name, flags, prepare_child, L, &child->child);
-    if (result == AMP_IN_CHILD)
+    if (result == AMP_IN_CHILD) {
+        identity = its;
         run_child(L, name);
+    }
     luampB_release_output();
+    lua_pop(L, 1);
     if (result < 0)
         return start_failed(L, result);
     own_child(child);
-    lua_pushvalue(L, 3);
     return 1;
 }
 
@@ -531,78 +575,37 @@ native_close(lua_State *L)
     return child_gc(L);
 }
 
-/* parent(): the member that started this process. */
+/* parent(): the process that started this one, and its name; nothing in the main process. */
 static int
 native_parent(lua_State *L)
 {
-    const struct amp_member *self = amp_member_at(amp_self.member);
-    struct child *child = push_child(L);
-    child->child.member = self->m_parent;
-    child->child.generation = self->m_parent_generation;
-    child->child.pid = getppid();
-    if (amp_member_lives(self->m_parent, self->m_parent_generation))
-        child->child.pid = (pid_t) atomic_load(&amp_member_at(self->m_parent)->m_pid);
-    return 1;
+    if (identity == NULL)
+        return 0;
+    push_child(L)->child = identity->parent;
+    lua_pushstring(L, identity->parent_name);
+    return 2;
 }
 
-/*
- * Who this process is: noted by its first state, for those of its threads.
- */
-
-static struct {
-    bool is_known; /* else it is the main process */
-    bool is_daemon, is_worker, is_bound;
-    char name[AMP_NAME_SIZE];
-    struct amp_child parent;
-    char parent_name[AMP_NAME_SIZE];
-    lua_Integer *numbers;
-    int n;
-} identity;
-
-/* set_identity(name, daemon, worker, bound, parent, its name, numbers...). */
-static int
-native_set_identity(lua_State *L)
-{
-    int n = lua_gettop(L) - 6;
-    free(identity.numbers); /* those of the parent, in a child */
-    identity.n = 0;
-    identity.numbers = malloc(sizeof *identity.numbers * (size_t) (n > 0 ? n : 1));
-    if (identity.numbers == NULL)
-        return luaL_error(L, "not enough memory");
-    for (; identity.n < n; identity.n++)
-        identity.numbers[identity.n] = luaL_checkinteger(L, 7 + identity.n);
-    amp_name_copy(identity.name, luaL_checkstring(L, 1));
-    identity.is_daemon = lua_toboolean(L, 2);
-    identity.is_worker = lua_toboolean(L, 3);
-    identity.is_bound = lua_toboolean(L, 4);
-    identity.parent = check_child(L, 5)->child;
-    amp_name_copy(identity.parent_name, luaL_checkstring(L, 6));
-    identity.is_known = true;
-    return 0;
-}
-
-/* identity(): what was set, or nothing in the main process. */
+/* identity(): name, daemon, worker, bound, numbers...; nothing in the main process. */
 static int
 native_identity(lua_State *L)
 {
-    if (!identity.is_known)
+    if (identity == NULL)
         return 0;
-    lua_pushstring(L, identity.name);
-    lua_pushboolean(L, identity.is_daemon);
-    lua_pushboolean(L, identity.is_worker);
-    lua_pushboolean(L, identity.is_bound);
-    push_child(L)->child = identity.parent;
-    lua_pushstring(L, identity.parent_name);
-    luaL_checkstack(L, identity.n, NULL);
-    for (int i = 0; i < identity.n; i++)
-        lua_pushinteger(L, identity.numbers[i]);
-    return 6 + identity.n;
+    lua_pushstring(L, identity->name);
+    lua_pushboolean(L, identity->is_daemon);
+    lua_pushboolean(L, identity->is_worker);
+    lua_pushboolean(L, identity->is_bound);
+    luaL_checkstack(L, identity->n, NULL);
+    for (int i = 0; i < identity->n; i++)
+        lua_pushinteger(L, identity->numbers[i]);
+    return 4 + identity->n;
 }
 
 const char *
 luampB_process_name(void)
 {
-    return identity.is_known ? identity.name : "MainProcess";
+    return identity ? identity->name : "MainProcess";
 }
 
 /* next_number(): of the children that this process has named. */
@@ -624,7 +627,7 @@ struct left {
     char name[AMP_NAME_SIZE];
 };
 
-static struct left *left_children;
+static struct left *_Atomic left_children;
 static pthread_mutex_t left_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void
@@ -657,6 +660,8 @@ native_leave_child(lua_State *L)
 static int
 native_left_child(lua_State *L)
 {
+    if (atomic_load(&left_children) == NULL)
+        return 0;
     struct child *child = push_child(L);
     pthread_mutex_lock(&left_mutex);
     struct left *left = left_children;
@@ -1033,7 +1038,6 @@ static const luaL_Reg natives[] = {
     {"descriptor", native_descriptor},
     {"close", native_close},
     {"parent", native_parent},
-    {"set_identity", native_set_identity},
     {"identity", native_identity},
     {"next_number", native_next_number},
     {"leave_child", native_leave_child},

@@ -367,7 +367,7 @@ luampB_signals_in_child(lua_State *L)
             signal(number, SIG_DFL);
     }
     signals.registry = is_ours ? registry : NULL;
-    signals.thread = (pid_t) syscall(SYS_gettid);
+    signals.thread = getpid(); /* it is the only thread */
     push_handler(L, SIGINT);
     if (lua_tocfunction(L, -1) == luampB_interrupt)
         signal(SIGINT, SIG_DFL);

@@ -870,9 +870,11 @@ luampB_join_threads(lua_State *L)
 int
 luampB_stop_threads(lua_State *L)
 {
+    struct thread *thread = find_living(lua_topointer(L, LUA_REGISTRYINDEX), true);
+    if (thread == NULL)
+        return 0; /* and the clock is not looked at */
     amp_time deadline = luampB_timeout(L, 1);
-    struct thread *thread;
-    while ((thread = find_living(lua_topointer(L, LUA_REGISTRYINDEX), true)) != NULL) {
+    do {
         pthread_mutex_lock(&threads_mutex);
         for (struct thread *t = threads; t != NULL; t = t->next) {
             if (t->root == thread->root && lives(t)) {
@@ -891,7 +893,8 @@ luampB_stop_threads(lua_State *L)
             luampB_run_handlers(L);
         else if (result < 0 && result != -ETIMEDOUT)
             return luampB_raise(L, "wait for a thread", result);
-    }
+        thread = find_living(lua_topointer(L, LUA_REGISTRYINDEX), true);
+    } while (thread != NULL);
     return 0;
 }
 

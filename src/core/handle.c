@@ -461,7 +461,8 @@ settle_doubts(void)
 {
     while (doubts.n > 0)
         consider(doubts.handles[--doubts.n]);
-    free(doubts.handles); /* NULL but after the end of a carrier */
+    if (doubts.handles != NULL) /* after the end of a carrier; a child that ends is spared a call */
+        free(doubts.handles);
     doubts.handles = NULL;
     doubts.room = 0;
     if (doubts.is_cut) { /* by the end of an object: so this comes to an end, too */

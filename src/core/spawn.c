@@ -46,11 +46,23 @@ bind_life(pid_t parent, bool by_thread)
         _exit(LOST_STATUS); /* it died before we asked */
 }
 
+/* As amp_thread_enter, and asks the system nothing: the child's only thread has its pid, and the C
+   library's fork has told the kernel of the same list of locks at the same place. */
+static void
+enter_alone(void)
+{
+    amp_self = (struct amp_self) {
+        .tid = (uint32_t) getpid(),
+        .member = AMP_NOBODY,
+        .robust = amp_self.robust,
+    };
+}
+
 /* The child's half, with all signals blocked. */
 static void
 child_begin(uint32_t member, uint32_t generation, unsigned flags, pid_t parent, bool by_thread)
 {
-    amp_thread_enter();
+    enter_alone();
     if (flags & AMP_DIES_WITH_PARENT)
         bind_life(parent, by_thread);
     if (amp_member_enter(member, generation) != 0)
@@ -78,7 +90,7 @@ amp_spawn(const char *name, unsigned flags, void (*prepare)(void *), void *argum
     sigset_t mask = by_thread && amp_self.process_mask ? *amp_self.process_mask : old;
     amp_family_forking(true);
     pid_t pid = fork();
-    int error = errno;
+    int error = pid < 0 ? errno : 0;
     amp_family_forking(false);
     if (pid == 0) {
         child_begin(member, generation, flags, parent, by_thread);

@@ -252,6 +252,7 @@ open_libraries(lua_State *L, const struct options *options)
 
     ours.short_names = options->short_names;
     ours.signals = LUAMP_SIGINT | LUAMP_SIGCHLD | LUAMP_SIGQUIT | LUAMP_SIGNALS_OTHER;
+    ours.in_child = heap_in_child;
     lua_gc(L, LUA_GCSTOP);
     if (options->ignore_environment) {
         lua_pushboolean(L, 1);

@@ -59,6 +59,27 @@ t.test("a child sees its parent die", function()
     t.is(q:get(30), {true, false, parent.name}, "it can be joined")
 end)
 
+t.test("who started it, a child can ask when that is dead", function()
+    local q, is_dead = ipc.Queue(), sync.Event()
+    local name = ("a name of many letters, "):rep(10)
+    local parent = process.Process{name = name, target = function()
+        process.spawn(function()
+            q:put "ready"
+            is_dead:wait(30)
+            local p = process.parent_process()
+            q:put {p.name, p.pid, p:is_alive()}
+        end)
+        process.sleep(600)
+    end}
+    parent:start()
+    local pid = parent.pid
+    t.is(q:get(30), "ready", "while it runs")
+    parent:kill()
+    parent:join()
+    is_dead:set()
+    t.is(q:get(30), {name, pid, false}, "its whole name, and its pid")
+end)
+
 t.test("active_children are those that run", function()
     t.is(#process.active_children(), 0, "none")
     local e = sync.Event()
