@@ -55,7 +55,11 @@ t.test("a map that does not fit in shared memory fails, and nothing else does", 
         print(pcall(r.get, r, 60))
         gate:set()
         print(first:get(60))
-        print(p:map(string.len, {list[1], "b"}, 1)[1])
+        local ok, lengths
+        repeat -- what was given is still being done
+            ok, lengths = pcall(p.map, p, string.len, {list[1], "b"}, 1)
+        until ok
+        print(lengths[1])
         p:close()
         print(p:join(60))
     ]])
