@@ -406,7 +406,8 @@ publish_to_watcher(struct amp_cell *q)
         return false;
     amp_commit_quietly(&q->q_published);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with watch() */
-    if (atomic_load_explicit(&q->q_watched, memory_order_relaxed) == 0)
+    /* Not "is it 0": another may have said an old count over the withdrawal. */
+    if (atomic_load_explicit(&q->q_watched, memory_order_relaxed) != watch_of(amp_count(word)))
         rouse(&q->q_published);
     return true;
 }
