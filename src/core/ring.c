@@ -565,6 +565,15 @@ take_message(struct amp_cell *q, struct amp_lease *lease, struct amp_message *me
     return 0;
 }
 
+/* A consumer leaves without a message that may have been left to it. */
+static void
+hand_on(struct amp_cell *q)
+{
+    enter_producers(q);
+    rouse(&q->q_published);
+    leave_producers(q);
+}
+
 /* Spins for the message after those that `published` counts, which were taken: true when there may be
    one now. Others that fall asleep on the word meanwhile do not end it. */
 static bool
@@ -599,6 +608,8 @@ take(struct amp_cell *q, struct amp_lease *lease, amp_time deadline, struct amp_
         enter_consumers(q);
         result = take_message(q, lease, message);
         leave_consumers(q);
+        if (result == -ENOMEM && spun)
+            hand_on(q);
         if (result != -EAGAIN)
             break;
         if (closed) {
