@@ -30,7 +30,7 @@
  * empty and sleep before the commit.) A watcher that has no memory for the message wakes the others.
  * What it said is void with the next count; so when a watcher is killed or stopped, one message waits
  * until the sleepers look by themselves, a slice at most. The same holds when the producer is killed
- * before its second look.
+ * before its second look. tests/model/watch.pml has all this.
  *
  * Reading in place. A large message is not copied: the reader notes the segment in its member's
  * slot (`m_pin`) before the commit, and producers do not reuse a segment that a living member has
