@@ -406,7 +406,8 @@ publish_to_watcher(struct amp_cell *q)
         return false;
     amp_commit_quietly(&q->q_published);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with watch() */
-    if (atomic_load_explicit(&q->q_watched, memory_order_relaxed) == 0)
+    /* Not "is it 0": another may have said an old count over the withdrawal. */
+    if (atomic_load_explicit(&q->q_watched, memory_order_relaxed) != watch_of(amp_count(word)))
         rouse(&q->q_published);
     return true;
 }
@@ -564,6 +565,15 @@ take_message(struct amp_cell *q, struct amp_lease *lease, struct amp_message *me
     return 0;
 }
 
+/* A consumer leaves without a message that may have been left to it. */
+static void
+hand_on(struct amp_cell *q)
+{
+    enter_producers(q);
+    rouse(&q->q_published);
+    leave_producers(q);
+}
+
 /* Spins for the message after those that `published` counts, which were taken: true when there may be
    one now. Others that fall asleep on the word meanwhile do not end it. */
 static bool
@@ -598,6 +608,8 @@ take(struct amp_cell *q, struct amp_lease *lease, amp_time deadline, struct amp_
         enter_consumers(q);
         result = take_message(q, lease, message);
         leave_consumers(q);
+        if (result == -ENOMEM && spun)
+            hand_on(q);
         if (result != -EAGAIN)
             break;
         if (closed) {

@@ -24,10 +24,13 @@
  *
  * Watching. A consumer spins before it sleeps, and says in `q_watched` on which count. A producer that
  * finds others asleep on that count lets them sleep: it commits without waking, and then looks whether
- * the watcher has given up meanwhile, in which case it wakes after all. A watcher withdraws what it
- * said before it looks for the last time, so one of the two sees the other. What it said is void with
- * the next count; so when a watcher is killed or stopped, one message waits until the sleepers look by
- * themselves, a slice at most. The same holds when the producer is killed before its second look.
+ * the same count is still watched; if not, it wakes after all. A watcher withdraws what it said before
+ * it looks for the last time, so one of the two sees the other. (That the word is not 0 would say
+ * nothing: over a withdrawal, a consumer that is slow may say an old count, and then find the queue
+ * empty and sleep before the commit.) A watcher that has no memory for the message wakes the others.
+ * What it said is void with the next count; so when a watcher is killed or stopped, one message waits
+ * until the sleepers look by themselves, a slice at most. The same holds when the producer is killed
+ * before its second look. tests/model/watch.pml has all this.
  *
  * Reading in place. A large message is not copied: the reader notes the segment in its member's
  * slot (`m_pin`) before the commit, and producers do not reuse a segment that a living member has

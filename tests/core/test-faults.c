@@ -918,6 +918,64 @@ test_waits(void)
 }
 
 /*
+ * A message that was left to a consumer which has no memory for it.
+ */
+
+static struct {
+    struct amp_cell *queue;
+    _Atomic int *about_to_sleep;
+} left;
+
+static int
+sleep_for_message(void *argument)
+{
+    (void) argument;
+    uint64_t number;
+    tap_without_slices();
+    amp_spins = 0;
+    atomic_store(left.about_to_sleep, 1);
+    return queue_get(left.queue, &number, AMP_FOREVER);
+}
+
+static int
+put_for_watcher(void *argument)
+{
+    (void) argument;
+    if (!tap_until(atomic_load(&left.queue->q_watched) != 0))
+        return 1;
+    return queue_put(left.queue, 1, 40, AMP_AT_ONCE);
+}
+
+static void
+test_watcher_without_memory(void)
+{
+    tap_family(0);
+    int spins = amp_spins;
+    uint64_t number;
+    left.queue = queue_make(0, 0);
+    left.about_to_sleep = tap_shared(sizeof *left.about_to_sleep);
+    struct amp_child sleeper = tap_child(sleep_for_message, NULL);
+    tap_sleeps(&sleeper, left.about_to_sleep);
+    struct amp_child producer = tap_child(put_for_watcher, NULL);
+    amp_ring_thread_leave();
+    amp_spins = INT32_MAX;
+    fault.n = 0;
+    fault.at = 1;
+    fault.lasts = true;
+    fault.hit = NULL;
+    fault.is_on = true;
+    int result = queue_get(left.queue, &number, AMP_FOREVER);
+    fault.is_on = false;
+    amp_spins = spins;
+    is(result, -ENOMEM, "a watcher without memory for its message fails");
+    is(tap_join(&producer), 0, "when it was put");
+    is(tap_join(&sleeper), 0, "and the message is told to who sleeps");
+    munmap(left.about_to_sleep, sizeof *left.about_to_sleep);
+    tap_unhold(left.queue);
+    tap_family_end();
+}
+
+/*
  * A full arena.
  */
 
@@ -1005,6 +1063,7 @@ main(void)
     snprintf(address.path.sun_path, sizeof address.path.sun_path, "%s/socket", folder);
     test_operations();
     test_waits();
+    test_watcher_without_memory();
     test_full_arena();
     rmdir(folder);
     return tap_done();

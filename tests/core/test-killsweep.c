@@ -434,15 +434,22 @@ set_and_clear(void)
     amp_lock_leave(&world.cell->c_lock0);
 }
 
+/* The victim finishes its operation, and is killed then. */
 static void
-set_beside(void)
+let_finish(void)
 {
     int status;
-    set_event();
     if (world.is_over)
         return;
     ptrace(PTRACE_CONT, world.victim.pid, 0, 0);
     tap_need(waitpid(world.victim.pid, &status, 0) == world.victim.pid && WIFSTOPPED(status));
+}
+
+static void
+set_beside(void)
+{
+    set_event();
+    let_finish();
 }
 
 static const char *
@@ -1022,6 +1029,40 @@ one_consumes_and_one_watched(void)
 {
     one_consumes_in_slices();
     atomic_store(&world.cell->q_watched, 1);
+}
+
+/* The same, but that one lives, and nobody may need a slice. */
+static void
+one_consumes_and_one_watches(void)
+{
+    one_consumes();
+    atomic_store(&world.cell->q_watched, 1);
+}
+
+/* The watcher spins no more, and q_watched becomes `value`. Its last look is now: it takes the message,
+   or sleeps. */
+static void
+end_watch(uint32_t value)
+{
+    uint64_t number;
+    bool is_there = published() == 1;
+    atomic_store(&world.cell->q_watched, value);
+    if (is_there && queue_get(world.cell, &number, AMP_AT_ONCE) == 0)
+        atomic_fetch_add(&board->seen[number == 100 ? 1 : 7], 1);
+    let_finish();
+}
+
+static void
+watcher_gives_up(void)
+{
+    end_watch(0);
+}
+
+/* And one that had found the queue empty a message ago says so only now. */
+static void
+watcher_gives_up_behind_another(void)
+{
+    end_watch(UINT32_MAX);
 }
 
 static void
@@ -2342,6 +2383,11 @@ static const struct scenario scenarios[] = {
      NULL, NULL, check_put, false},
     {"a message put for a watcher, past a consumer that sleeps", prepare_queue, NULL,
      one_consumes_and_one_watched, put_message, NULL, NULL, check_put_for_watcher, false},
+    {"a message put for a watcher that gives up", prepare_queue, NULL, one_consumes_and_one_watches,
+     put_message, NULL, watcher_gives_up, check_put, false},
+    {"a message put for a watcher that gives up, behind another's old watch", prepare_queue, NULL,
+     one_consumes_and_one_watches, put_message, NULL, watcher_gives_up_behind_another, check_put,
+     false},
     {"a consumer that watches while another sleeps", prepare_queue, NULL, one_consumes_in_slices,
      get_message, NULL, NULL, check_watched_in_vain, false},
     {"a message got while a producer sleeps", prepare_queue_of_two, NULL, one_produces, get_message,
