@@ -4,6 +4,7 @@
 --     t.plan(3)                                -- optional: without it, done() prints the plan
 --     t.ok(cond, "promise")
 --     t.is(got, expected, "promise")           -- tables are compared in depth
+--     t.same(a, b)                             -- true when t.is would hold
 --     t.raises(f, "pattern", "promise")        -- f's error, as text, matches the Lua pattern
 --     t.skip("promise", "why")
 --     t.test("promise", function() ... end)    -- holds if nothing is raised and all inside holds
@@ -135,6 +136,10 @@ local function same(a, b, seen)
         end
     end
     return true
+end
+
+function tap.same(a, b)
+    return same(a, b, {})
 end
 
 function tap.plan(n)

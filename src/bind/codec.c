@@ -75,6 +75,23 @@ luampC_write_scalar (lua_State *L, int index, unsigned char *at)
     return write_string(at, string, length);
 }
 
+size_t
+luampC_put_scalar (lua_State *L, int index, unsigned char *at, size_t room)
+{
+    size_t length;
+    int type = lua_type(L, index);
+
+    if (type == LUA_TNUMBER || type == LUA_TBOOLEAN || type == LUA_TNIL)
+        return room < LONGEST_ATOM ? LONGEST_ATOM : (size_t) (write_atom(at, L, index, type) - at);
+    if (type != LUA_TSTRING)
+        return 0;
+    const char *string = lua_tolstring(L, index, &length);
+    size_t size = string_head_size(length) + length;
+    if (size <= room)
+        write_string(at, string, length);
+    return size;
+}
+
 /*
  * The debugging pair
  */

@@ -97,6 +97,20 @@ size_t luampC_scalar_size (lua_State *L, int index);
 unsigned char *luampC_write_scalar (lua_State *L, int index, unsigned char *at);
 
 /*
+ * Scalars one after the other, with nothing between them: no message, but what several of them
+ * together would be.
+ *
+ * luampC_put_scalar() writes the one at index if there is room for it, and returns how many bytes
+ * it took or would take: at most as many as there is room for when it was written.  0: it is no
+ * scalar.  Does not raise.
+ *
+ * luampC_get_scalar() pushes the one that begins at *at and moves *at behind it.  Raises for what
+ * is none, and for lack of memory.  Runs no Lua code but finalizers, after the bytes were read.
+ */
+size_t luampC_put_scalar (lua_State *L, int index, unsigned char *at, size_t room);
+void luampC_get_scalar (lua_State *L, const unsigned char **at, const unsigned char *end);
+
+/*
  * Makes the metatable at index known as `name`: tables that have it can be sent, and arrive with
  * the metatable that is known by this name in the receiver.  Raises when the name belongs to
  * another metatable, or the metatable has another name.

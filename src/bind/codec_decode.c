@@ -730,6 +730,16 @@ decode_plain (lua_State *L, const unsigned char *bytes, size_t length)
     return 1;
 }
 
+void
+luampC_get_scalar (lua_State *L, const unsigned char **at, const unsigned char *end)
+{
+    struct decoder d = {.L = L, .at = *at, .end = end};
+
+    if (!push_plain(&d, *take(&d, 1)))
+        malformed(&d, "a value is missing, or is of no known kind");
+    *at = d.at;
+}
+
 int
 luampC_decode (lua_State *L, const void *bytes, size_t length, unsigned flags)
 {

@@ -16,9 +16,79 @@
 #include "process.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define AT_ONCE_MAX 256 /* chunks given, or results collected, before Lua looks at the other side */
+
+/*
+ * Scalars one after the other, in memory that grows: a userdata.
+ */
+
+struct text {
+    unsigned char *bytes;
+    size_t length, capacity;
+};
+
+static int
+text_gc(lua_State *L)
+{
+    struct text *text = lua_touserdata(L, 1);
+    free(text->bytes);
+    *text = (struct text) {.bytes = NULL};
+    return 0;
+}
+
+static struct text *
+push_text(lua_State *L)
+{
+    static const char key;
+    struct text *text = lua_newuserdatauv(L, sizeof *text, 0);
+    *text = (struct text) {.bytes = NULL};
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_createtable(L, 0, 1);
+        lua_pushcfunction(L, text_gc);
+        lua_setfield(L, -2, "__gc");
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+    }
+    lua_setmetatable(L, -2);
+    return text;
+}
+
+/* Adds the value on the top of the stack: false when it is no scalar, or there is no memory. */
+static bool
+add_scalar(lua_State *L, struct text *text)
+{
+    for (;;) {
+        size_t room = text->capacity - text->length;
+        size_t size = luampC_put_scalar(L, -1, text->bytes + text->length, room);
+        if (size == 0)
+            return false;
+        if (size <= room) {
+            text->length += size;
+            return true;
+        }
+        size_t capacity = 2 * text->capacity + size + 4096;
+        unsigned char *bytes = realloc(text->bytes, capacity);
+        if (bytes == NULL)
+            return false;
+        text->bytes = bytes;
+        text->capacity = capacity;
+    }
+}
+
+/* Puts n scalars into the table at the index, from its `first` on. */
+static void
+spread_scalars(lua_State *L, const unsigned char *at, const unsigned char *end, int table,
+               lua_Integer first, lua_Integer n)
+{
+    for (lua_Integer i = 0; i < n; i++) {
+        luampC_get_scalar(L, &at, end);
+        lua_rawseti(L, table, first + i);
+    }
+}
 
 /*
  * The process that has the pool.
@@ -138,15 +208,25 @@ encode(lua_State *L)
     return 0;
 }
 
-/* What begins the path of a chunk that cannot be sent: "list[1]", the first item of the chunk, is the whole
-   of one that goes by itself. */
-static const char *
-root_of(const struct items *items, lua_Integer chunk)
+/* Writes the chunk as scalars: false when there is something else in it. */
+static bool
+write_chunk(lua_State *L, const struct items *items, int list, lua_Integer chunk, struct text *text)
 {
-    return length_of(items, chunk) == 1 && items->one_by_one ? "list[]" : "list";
+    lua_Integer first = first_of(items, chunk), n = length_of(items, chunk);
+    text->length = 0;
+    for (lua_Integer i = 0; i < n; i++) {
+        lua_rawgeti(L, list, first + i);
+        bool is_added = add_scalar(L, text);
+        lua_pop(L, 1);
+        if (!is_added)
+            return false;
+    }
+    return true;
 }
 
-/* Encodes the value on the top of the stack: LUA_OK, or a status with the error pushed. */
+/* Encodes the value on the top of the stack: LUA_OK, or a status with the error pushed. In the error the path
+   of what cannot be sent begins with the root: "list[1]" is the first item of a chunk, which of one that
+   goes by itself is the whole. */
 static int
 try_to_encode(lua_State *L, const char *root, struct luampB_outgoing *out)
 {
@@ -185,16 +265,15 @@ add_cells(lua_State *L, const struct items *items, struct luampB_outgoing *out)
     out->message.ncells = n;
 }
 
-/* Puts the chunk that is on the top of the stack, encoded. */
+/* Puts the chunk of which `out` is the message. */
 static void
 put_chunk(lua_State *L, struct amp_cell *tasks, struct items *items, lua_Integer chunk,
-          struct luampB_outgoing *out)
+          enum luampB_form form, struct luampB_outgoing *out)
 {
-    lua_Integer n = length_of(items, chunk);
     struct luampB_task task = {
         .number = items->number + chunk,
-        .form = n == 1 && items->one_by_one ? LUAMPB_ONE : LUAMPB_LIST,
-        .n = (uint64_t) n,
+        .form = form,
+        .n = (uint64_t) length_of(items, chunk),
         .head_length = items->prefix_length - sizeof task,
     };
     memcpy(items->prefix, &task, sizeof task);
@@ -205,23 +284,43 @@ put_chunk(lua_State *L, struct amp_cell *tasks, struct items *items, lua_Integer
     put(L, tasks, out, "send to a pool");
 }
 
+/* Gives a chunk: LUA_OK, or a status with the error pushed when it cannot be sent. */
+static int
+give_chunk(lua_State *L, struct amp_cell *tasks, struct items *items, int list, lua_Integer chunk,
+           struct text *text)
+{
+    struct luampB_outgoing out = {.scalar = 0};
+    bool is_one = length_of(items, chunk) == 1 && items->one_by_one;
+    if (!is_one && items->one_by_one && write_chunk(L, items, list, chunk, text)) {
+        out.message.bytes = text->bytes;
+        out.message.length = text->length;
+        out.keeps = true;
+        put_chunk(L, tasks, items, chunk, LUAMPB_SCALARS, &out);
+        return LUA_OK;
+    }
+    push_chunk(L, items, list, chunk);
+    int status = try_to_encode(L, is_one ? "list[]" : "list", &out);
+    if (status == LUA_OK)
+        put_chunk(L, tasks, items, chunk, is_one ? LUAMPB_ONE : LUAMPB_LIST, &out);
+    return status;
+}
+
 /* give(tasks, items, most): gives chunks to the workers, until `most` are given and not settled, or
    some hundred are. Pushes how many; and if the next one cannot be sent, its first item and why: it is
    settled then. */
 static int
 native_give(lua_State *L)
 {
-    enum { TASKS = 1, ITEMS, MOST, LIST };
+    enum { TASKS = 1, ITEMS, MOST, LIST, TEXT };
     struct amp_cell *tasks = luampB_check_queue(L, TASKS);
     struct items *items = check_items(L, ITEMS);
     lua_Integer most = luaL_checkinteger(L, MOST), n = 0;
     lua_settop(L, MOST);
     lua_getiuservalue(L, ITEMS, ITEMS_LIST);
+    struct text *text = push_text(L);
     while (items->given < items->chunks && items->given - items->settled < most && n < AT_ONCE_MAX) {
-        struct luampB_outgoing out;
         lua_Integer chunk = items->given;
-        push_chunk(L, items, LIST, chunk);
-        if (try_to_encode(L, root_of(items, chunk), &out) != LUA_OK) {
+        if (give_chunk(L, tasks, items, LIST, chunk, text) != LUA_OK) {
             items->given++;
             settle(items, chunk);
             lua_pushinteger(L, n);
@@ -229,10 +328,9 @@ native_give(lua_State *L)
             lua_pushvalue(L, -3);
             return 3;
         }
-        put_chunk(L, tasks, items, chunk, &out);
         items->given++;
         n++;
-        lua_settop(L, LIST);
+        lua_settop(L, TEXT);
     }
     lua_pushinteger(L, n);
     return 1;
@@ -246,13 +344,10 @@ native_give_again(lua_State *L)
     struct amp_cell *tasks = luampB_check_queue(L, TASKS);
     struct items *items = check_items(L, ITEMS);
     lua_Integer chunk = luaL_checkinteger(L, NUMBER) - items->number;
-    struct luampB_outgoing out;
     lua_settop(L, NUMBER);
     lua_getiuservalue(L, ITEMS, ITEMS_LIST);
-    push_chunk(L, items, LIST, chunk);
-    if (try_to_encode(L, root_of(items, chunk), &out) != LUA_OK)
+    if (give_chunk(L, tasks, items, LIST, chunk, push_text(L)) != LUA_OK)
         return lua_error(L);
-    put_chunk(L, tasks, items, chunk, &out);
     return 0;
 }
 
@@ -333,7 +428,7 @@ native_progress(lua_State *L)
 
 /* Puts the value on the top of the stack, or the values in the list there, in their places. */
 static void
-place_values(lua_State *L, struct items *items, lua_Integer chunk, int owner, unsigned form)
+place_values(lua_State *L, const struct items *items, lua_Integer chunk, int owner, unsigned form)
 {
     lua_Integer first = first_of(items, chunk), n = length_of(items, chunk);
     int came = lua_gettop(L);
@@ -347,6 +442,43 @@ place_values(lua_State *L, struct items *items, lua_Integer chunk, int owner, un
         lua_rawgeti(L, came, i);
         lua_rawseti(L, came + 1, first + i - 1);
     }
+}
+
+/* place(items, chunk, message): puts the scalars in the message in their places. */
+static int
+place_scalars(lua_State *L)
+{
+    enum { ITEMS = 1, CHUNK, MESSAGE, VALUES };
+    const struct items *items = check_items(L, ITEMS);
+    lua_Integer chunk = lua_tointeger(L, CHUNK);
+    const struct amp_message *message = lua_touserdata(L, MESSAGE);
+    lua_getiuservalue(L, ITEMS, ITEMS_VALUES);
+    spread_scalars(L, message->bytes + sizeof(struct luampB_task), message->bytes + message->length,
+                   VALUES, first_of(items, chunk), length_of(items, chunk));
+    return 0;
+}
+
+/* Puts what the message has in its places, and ends the message: LUA_OK, or a status with the error
+   pushed. The list is at `owner`. */
+static int
+place(lua_State *L, const struct luampB_task *task, struct amp_message *message, int owner)
+{
+    const struct items *items = lua_touserdata(L, owner);
+    lua_Integer chunk = task->number - items->number;
+    int status;
+    if (task->form == LUAMPB_SCALARS) {
+        lua_pushcfunction(L, place_scalars);
+        lua_pushvalue(L, owner);
+        lua_pushinteger(L, chunk);
+        lua_pushlightuserdata(L, message);
+        status = lua_pcall(L, 3, 0, 0);
+        amp_message_done(message);
+    } else {
+        status = luampB_receive(L, message, sizeof *task);
+        if (status == LUA_OK)
+            place_values(L, items, chunk, owner, (unsigned) task->form);
+    }
+    return status;
 }
 
 /* Decodes the values behind the header, and ends the message. LUA_OK: they are pushed; otherwise the
@@ -421,14 +553,13 @@ native_collect(lua_State *L)
             continue;
         }
         int owner = lua_gettop(L);
-        if (luampB_receive(L, &message, sizeof task) != LUA_OK) {
+        if (place(L, &task, &message, owner) != LUA_OK) {
             lua_pushinteger(L, n);
             lua_pushinteger(L, task.number);
             lua_pushboolean(L, 0);
             lua_pushvalue(L, owner + 1);
             return 4;
         }
-        place_values(L, items, task.number - items->number, owner, task.form);
         settle(items, task.number - items->number);
     }
 }
@@ -504,6 +635,56 @@ run_on(lua_State *L)
     return 0;
 }
 
+/* What a run over items has on its stack. */
+enum { RUN_FAILURE = 1, RUN_F, RUN_LIST, RUN_FIRST, RUN_LAST, RUN_CALL, RUN_VALUES, RUN_ERRORS, RUN_MORE };
+
+/* Notes what came of the call for one item: an error, on the top of the stack, or the results from the
+   index on; pops it. */
+static void
+note_outcome(lua_State *L, bool failed, int results, lua_Integer at)
+{
+    if (failed) {
+        note(L, RUN_ERRORS, at);
+    } else if (lua_gettop(L) == results) {
+        lua_rawseti(L, RUN_VALUES, at);
+    } else {
+        pack(L, results);
+        lua_rawgeti(L, results, 1); /* the first one, or nil */
+        lua_rawseti(L, RUN_VALUES, at);
+        note(L, RUN_MORE, at);
+    }
+}
+
+/* The run from item i on. */
+static int
+run_from(lua_State *L, lua_Integer i)
+{
+    struct run run = {lua_tointeger(L, RUN_FIRST), lua_tointeger(L, RUN_LAST), i, false};
+    /* To protect each call by itself would cost as much again as the call of a small function. */
+    for (; run.i <= run.last; run.i++) {
+        lua_pushcfunction(L, run_on);
+        lua_pushlightuserdata(L, &run);
+        lua_pushvalue(L, RUN_F);
+        lua_pushvalue(L, RUN_LIST);
+        lua_pushvalue(L, RUN_CALL);
+        lua_pushvalue(L, RUN_VALUES);
+        bool failed = lua_pcall(L, 5, LUA_MULTRET, RUN_FAILURE) != LUA_OK;
+        if (failed || run.has_stopped)
+            note_outcome(L, failed, RUN_MORE + 1, run.i - run.first + 1);
+    }
+    lua_pushvalue(L, RUN_VALUES);
+    lua_pushinteger(L, run.last - run.first + 1);
+    lua_pushvalue(L, RUN_ERRORS);
+    lua_pushvalue(L, RUN_MORE);
+    return 4;
+}
+
+static void
+push_list(lua_State *L, lua_Integer n)
+{
+    lua_createtable(L, n > 0 && n < INT32_MAX ? (int) n : 0, 0);
+}
+
 /* run_items(failure, f, list, first, last[, call]): f(list[i]), or call(f, list, i), for each i,
    with failure as the message handler. Gives the first values that the calls returned, their
    number, and if there are any: a table of errors; a table of packed results, of the calls that
@@ -511,35 +692,11 @@ run_on(lua_State *L)
 static int
 native_run_items(lua_State *L)
 {
-    enum { FAILURE = 1, F, LIST, FIRST, LAST, CALL, VALUES, ERRORS, MORE };
-    struct run run = {luaL_checkinteger(L, FIRST), luaL_checkinteger(L, LAST), 0, false};
-    lua_settop(L, CALL);
-    lua_createtable(L, run.last - run.first < INT32_MAX ? (int) (run.last - run.first + 1) : 0, 0);
-    lua_settop(L, MORE);
-    /* To protect each call by itself would cost as much again as the call of a small function. */
-    for (run.i = run.first; run.i <= run.last; run.i++) {
-        lua_pushcfunction(L, run_on);
-        lua_pushlightuserdata(L, &run);
-        lua_pushvalue(L, F);
-        lua_pushvalue(L, LIST);
-        lua_pushvalue(L, CALL);
-        lua_pushvalue(L, VALUES);
-        int status = lua_pcall(L, 5, LUA_MULTRET, FAILURE);
-        lua_Integer at = run.i - run.first + 1;
-        if (status != LUA_OK) {
-            note(L, ERRORS, at);
-        } else if (run.has_stopped) {
-            pack(L, MORE + 1);
-            lua_rawgeti(L, MORE + 1, 1); /* the first one, or nil */
-            lua_rawseti(L, VALUES, at);
-            note(L, MORE, at);
-        }
-    }
-    lua_pushvalue(L, VALUES);
-    lua_pushinteger(L, run.last - run.first + 1);
-    lua_pushvalue(L, ERRORS);
-    lua_pushvalue(L, MORE);
-    return 4;
+    lua_Integer first = luaL_checkinteger(L, RUN_FIRST), last = luaL_checkinteger(L, RUN_LAST);
+    lua_settop(L, RUN_CALL);
+    push_list(L, last - first + 1);
+    lua_settop(L, RUN_MORE);
+    return run_from(L, first);
 }
 
 /* Has the function at the index nothing that one call could leave to the next? */
@@ -561,7 +718,7 @@ keeps_nothing(lua_State *L, int index)
 }
 
 /* What serve() has on the stack. */
-enum { TASKS = 1, LEASE, RESULTS, FAILURE, SPREAD_CALL, LIMIT, MOST, HEAD, F, CALL, WORK };
+enum { TASKS = 1, LEASE, RESULTS, FAILURE, SPREAD_CALL, LIMIT, MOST, HEAD, F, CALL, TEXT, WORK };
 
 /* head(bytes, length): what it holds. */
 static int
@@ -607,42 +764,51 @@ know_function(lua_State *L, const struct luampB_task *task, const struct amp_mes
     return status;
 }
 
-/* Calls F with the item on the top of the stack. True: it returned one value, which is pushed.
-   Otherwise what came of it is pushed as run_items would. */
-static bool
+/*
+ * The ways to run a chunk. What is to be run is at WORK. They return the form of the result: what is to be
+ * sent is on the top of the stack then, or of scalars the text at TEXT. Or LUAMPB_VALUES, when not all went
+ * well: then what run_items gives is pushed.
+ */
+
+static enum luampB_form
 run_one(lua_State *L)
 {
-    int item = lua_gettop(L);
     lua_pushvalue(L, F);
-    lua_pushvalue(L, item);
+    lua_pushvalue(L, WORK);
     bool failed = lua_pcall(L, 1, LUA_MULTRET, FAILURE) != LUA_OK;
-    if (!failed && lua_gettop(L) == item + 1)
-        return true;
+    if (!failed && lua_gettop(L) == WORK + 1)
+        return LUAMPB_ONE;
     enum { VALUES = 1, N, ERRORS, MORE };
     lua_newtable(L);
     lua_pushinteger(L, 1);
     lua_pushnil(L);
     lua_pushnil(L);
     if (failed) {
-        lua_rotate(L, item + 1, -1); /* the error, behind the others */
-        note(L, item + ERRORS, 1);
-        return false;
+        lua_rotate(L, WORK + 1, -1); /* the error, behind the others */
+        note(L, WORK + ERRORS, 1);
+        return LUAMPB_VALUES;
     }
-    lua_rotate(L, item + 1, MORE); /* the results, behind the others */
-    pack(L, item + MORE + 1);
+    lua_rotate(L, WORK + 1, MORE); /* the results, behind the others */
+    pack(L, WORK + MORE + 1);
     lua_rawgeti(L, -1, 1);
-    lua_rawseti(L, item + VALUES, 1);
-    note(L, item + MORE, 1);
-    return false;
+    lua_rawseti(L, WORK + VALUES, 1);
+    note(L, WORK + MORE, 1);
+    return LUAMPB_VALUES;
 }
 
-/* Runs a list, or an item; it is at WORK. True: all went well, and what is to be sent is pushed, an item's
-   value or a list's. Otherwise what came of it is pushed as run_items does. */
-static bool
-run_chunk(lua_State *L, const struct luampB_task *task)
+/* What run_items gives is on the top of the stack. */
+static enum luampB_form
+after_run(lua_State *L)
 {
-    if (task->form == LUAMPB_ONE)
-        return run_one(L);
+    if (!lua_isnil(L, -1) || !lua_isnil(L, -2))
+        return LUAMPB_VALUES;
+    lua_pop(L, 3);
+    return LUAMPB_LIST;
+}
+
+static enum luampB_form
+run_list(lua_State *L, const struct luampB_task *task)
+{
     lua_pushcfunction(L, native_run_items);
     lua_pushvalue(L, FAILURE);
     lua_pushvalue(L, F);
@@ -651,20 +817,111 @@ run_chunk(lua_State *L, const struct luampB_task *task)
     lua_pushinteger(L, (lua_Integer) task->n);
     lua_pushvalue(L, CALL);
     lua_call(L, 6, 4);
-    if (!lua_isnil(L, -1) || !lua_isnil(L, -2))
-        return false;
-    lua_pop(L, 3);
-    return true;
+    return after_run(L);
 }
 
-/* Puts what is on the top of the stack as the result of the task: false when it cannot be sent. */
+/* Where a run over scalars is. */
+struct scalars {
+    const unsigned char *at, *end;
+    lua_Integer left; /* items */
+    struct text *values;
+};
+
+/* run_scalars(scalars, f): from the next item on: until an error, to the end, or to a call that returns
+   anything but one scalar, of which it gives what it returned. */
+static int
+run_scalars(lua_State *L)
+{
+    struct scalars *scalars = lua_touserdata(L, 1);
+    for (; scalars->left > 0; scalars->left--) {
+        lua_pushvalue(L, 2);
+        luampC_get_scalar(L, &scalars->at, scalars->end);
+        lua_call(L, 1, LUA_MULTRET);
+        if (lua_gettop(L) != 3 || !add_scalar(L, scalars->values))
+            return lua_gettop(L) - 2;
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+/* go_on(failure, f, items, n, done, values, failed, results...): with the item behind those that are done,
+   whose call has failed or given these results; goes on with the items behind it as a list, and gives what
+   run_items does. */
+static int
+go_on(lua_State *L)
+{
+    enum { ITEMS = 3, N, DONE, DONE_VALUES, FAILED };
+    size_t length;
+    const unsigned char *items = (const unsigned char *) lua_tolstring(L, ITEMS, &length);
+    const struct text *values = lua_touserdata(L, DONE_VALUES);
+    lua_Integer n = lua_tointeger(L, N), done = lua_tointeger(L, DONE);
+    bool failed = lua_toboolean(L, FAILED);
+    luaL_checkstack(L, 2 * RUN_MORE, "results of a task");
+    push_list(L, n);
+    spread_scalars(L, items, items + length, lua_gettop(L), 1, n);
+    push_list(L, n);
+    if (done > 0)
+        spread_scalars(L, values->bytes, values->bytes + values->length, lua_gettop(L), 1, done);
+    lua_replace(L, RUN_VALUES);
+    lua_replace(L, RUN_LIST);
+    lua_pushinteger(L, 1);
+    lua_replace(L, RUN_FIRST);
+    lua_pushinteger(L, n);
+    lua_replace(L, RUN_LAST);
+    lua_pushnil(L);
+    lua_replace(L, RUN_CALL);
+    for (int i = RUN_ERRORS; i <= RUN_MORE; i++) { /* before the results */
+        lua_pushnil(L);
+        lua_insert(L, i);
+    }
+    note_outcome(L, failed, RUN_MORE + 1, done + 1);
+    return run_from(L, done + 2);
+}
+
+static enum luampB_form
+run_text(lua_State *L, const struct luampB_task *task)
+{
+    size_t length;
+    const unsigned char *items = (const unsigned char *) lua_tolstring(L, WORK, &length);
+    lua_Integer n = (lua_Integer) task->n;
+    struct scalars scalars = {items, items + length, n, lua_touserdata(L, TEXT)};
+    scalars.values->length = 0;
+    lua_pushcfunction(L, run_scalars);
+    lua_pushlightuserdata(L, &scalars);
+    lua_pushvalue(L, F);
+    bool failed = lua_pcall(L, 2, LUA_MULTRET, FAILURE) != LUA_OK;
+    if (scalars.left == 0)
+        return LUAMPB_SCALARS;
+    int results = lua_gettop(L) - WORK;
+    luaL_checkstack(L, 10, "results of a task");
+    lua_pushcfunction(L, go_on);
+    lua_pushvalue(L, FAILURE);
+    lua_pushvalue(L, F);
+    lua_pushvalue(L, WORK);
+    lua_pushinteger(L, n);
+    lua_pushinteger(L, n - scalars.left);
+    lua_pushvalue(L, TEXT);
+    lua_pushboolean(L, failed);
+    lua_rotate(L, WORK + 1, 8); /* the function and its arguments, before the results */
+    lua_call(L, 7 + results, 4);
+    return after_run(L);
+}
+
+/* Puts what a run has left as the result of the task: false when it cannot be sent. */
 static bool
-put_result(lua_State *L, struct amp_cell *results, const struct luampB_task *task)
+put_result(lua_State *L, struct amp_cell *results, const struct luampB_task *task,
+           enum luampB_form form)
 {
     struct luampB_outgoing out;
-    struct luampB_task result = {.number = task->number, .form = task->form};
+    struct luampB_task result = {.number = task->number, .form = form};
     int top = lua_gettop(L);
-    if (try_to_encode(L, "result", &out) != LUA_OK) {
+    if (form == LUAMPB_SCALARS) {
+        const struct text *text = lua_touserdata(L, TEXT);
+        out = (struct luampB_outgoing) {
+            .message = {.bytes = text->bytes, .length = text->length},
+            .keeps = true,
+        };
+    } else if (try_to_encode(L, "result", &out) != LUA_OK) {
         lua_settop(L, top);
         return false;
     }
@@ -674,11 +931,11 @@ put_result(lua_State *L, struct amp_cell *results, const struct luampB_task *tas
     return true;
 }
 
-/* Makes of the value on the top of the stack, which cannot be sent, what run_items would give. */
+/* Makes of what a run has left, and cannot be sent, what run_items would give. */
 static void
-push_as_run(lua_State *L, const struct luampB_task *task)
+push_as_run(lua_State *L, const struct luampB_task *task, enum luampB_form form)
 {
-    if (task->form == LUAMPB_ONE) {
+    if (form == LUAMPB_ONE) {
         lua_createtable(L, 1, 0);
         lua_insert(L, -2);
         lua_rawseti(L, -2, 1);
@@ -686,6 +943,48 @@ push_as_run(lua_State *L, const struct luampB_task *task)
     lua_pushinteger(L, (lua_Integer) task->n);
     lua_pushnil(L);
     lua_pushnil(L);
+}
+
+/* bytes(address, length): a string of them. */
+static int
+copy_bytes(lua_State *L)
+{
+    lua_pushlstring(L, lua_touserdata(L, 1), (size_t) lua_tointeger(L, 2));
+    return 1;
+}
+
+/* Pushes what a worker is to run, and ends the message: a status, and for all but LUA_OK the error is
+   pushed. */
+static int
+receive_work(lua_State *L, const struct luampB_task *task, struct amp_message *message)
+{
+    if (task->form == LUAMPB_VALUES)
+        return luampB_receive(L, message, sizeof *task);
+    size_t behind = sizeof *task + task->head_length;
+    int status = know_function(L, task, message);
+    if (status == LUA_OK && task->form != LUAMPB_SCALARS)
+        return luampB_receive(L, message, behind);
+    if (status == LUA_OK) {
+        lua_pushcfunction(L, copy_bytes);
+        lua_pushlightuserdata(L, (void *) (message->bytes + behind));
+        lua_pushinteger(L, (lua_Integer) (message->length - behind));
+        status = lua_pcall(L, 2, 1, 0);
+    }
+    amp_message_done(message);
+    return status;
+}
+
+static enum luampB_form
+run_chunk(lua_State *L, const struct luampB_task *task)
+{
+    switch (task->form) {
+    case LUAMPB_ONE:
+        return run_one(L);
+    case LUAMPB_SCALARS:
+        return run_text(L, task);
+    default:
+        return run_list(L, task);
+    }
 }
 
 /*
@@ -703,12 +1002,13 @@ native_serve(lua_State *L)
     double limit = luaL_optnumber(L, LIMIT, 0);
     lua_Integer most = luaL_checkinteger(L, MOST), n;
     struct amp_what what = {.kind = AMP_QUEUE, .cell = amp_cell_index(tasks)};
-    lua_settop(L, MOST);
+    lua_settop(L, CALL);
+    push_text(L);
     for (n = 0; n < most; n++) {
         struct amp_message message;
         struct luampB_task task;
-        int result, status;
-        lua_settop(L, CALL);
+        int result;
+        lua_settop(L, TEXT);
         what.since = 0;
         LUAMPB_BLOCKING(L, result, amp_ring_take_lease(tasks, lease, AMP_FOREVER, &what, &message));
         if (result == -EPIPE)
@@ -718,35 +1018,27 @@ native_serve(lua_State *L)
         memcpy(&task, message.bytes, sizeof task);
         if (limit > 0)
             luampB_limit_task(L, tasks, lease, limit);
-        if (task.form == LUAMPB_VALUES) {
-            status = luampB_receive(L, &message, sizeof task);
-        } else {
-            status = know_function(L, &task, &message);
-            if (status != LUA_OK)
-                amp_message_done(&message);
-            else
-                status = luampB_receive(L, &message, sizeof task + task.head_length);
-        }
-        if (status == LUA_OK && task.form != LUAMPB_VALUES) {
-            bool well = run_chunk(L, &task);
-            if (well && put_result(L, results, &task)) {
+        int status = receive_work(L, &task, &message);
+        if (status != LUA_OK) {
+            lua_pushboolean(L, 0);
+            lua_insert(L, -2);
+        } else if (task.form != LUAMPB_VALUES) {
+            enum luampB_form form = run_chunk(L, &task);
+            if (form != LUAMPB_VALUES && put_result(L, results, &task, form)) {
                 if (limit > 0)
                     luampB_limit_task(L, tasks, lease, 0);
                 amp_lease_done(tasks, lease);
                 continue;
             }
-            if (well)
-                push_as_run(L, &task);
+            if (form != LUAMPB_VALUES)
+                push_as_run(L, &task, form);
             lua_pushliteral(L, "ran");
             lua_replace(L, WORK);
-        } else if (status != LUA_OK) {
-            lua_pushboolean(L, 0);
-            lua_insert(L, -2);
         }
         lua_pushinteger(L, n);
         lua_pushinteger(L, task.number);
         lua_rotate(L, WORK, 2);
-        return lua_gettop(L) - CALL;
+        return lua_gettop(L) - TEXT;
     }
     lua_pushinteger(L, n);
     return 1;

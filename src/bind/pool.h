@@ -7,9 +7,10 @@
 #include "ipc.h"
 
 enum luampB_form {
-    LUAMPB_VALUES, /* any values, for lua/pool.lua */
-    LUAMPB_ONE,    /* an item by itself, or the one value that its call returned */
-    LUAMPB_LIST,   /* a list of items, or of the values that their calls returned */
+    LUAMPB_VALUES,  /* any values, for lua/pool.lua */
+    LUAMPB_ONE,     /* an item by itself, or the one value that its call returned */
+    LUAMPB_SCALARS, /* numbers, strings, booleans and nils, one after the other: items or values */
+    LUAMPB_LIST,    /* a list of items, or of the values that their calls returned */
 };
 
 /* What begins each message. The number comes first, for the leases (core/ring.h); 0 is the pool's own.

@@ -128,6 +128,54 @@ t.test("an item that is a chunk by itself comes to what it would among others", 
         "or what is none")
 end)
 
+t.test("a chunk of plain values comes to the same wherever one item comes to something else", function()
+    local long = ("long "):rep(2000)
+    local items = {1, -3, 1 << 40, 0.5, "s", long, true, false, "", -0.0, math.huge, "end"}
+    local function same(x) return x end
+    for _, size in ipairs {1, 2, 5, 12} do
+        t.is(p:map(same, items, size), items, "the items themselves, in chunks of " .. size)
+    end
+    local right = 0
+    for at = 1, #items do
+        local special = items[at]
+        local function table_at(x) return x == special and {x} or x end
+        local function none_at(x) if x ~= special then return x end end
+        local function two_at(x) if x == special then return x, x end return x end
+        local function error_at(x) if x == special then error({x}, 0) end return x end
+        local function thread_at(x) return x == special and coroutine.create(print) or x end
+        local with_table, with_none = {}, {}
+        for i, x in ipairs(items) do
+            with_table[i] = i == at and {x} or x
+            if i ~= at then with_none[i] = x end
+        end
+        local function all(f)
+            local got = {}
+            for i, x in ipairs(items) do
+                local ok, e = pcall(f, x)
+                if not ok then return {false, e} end
+                got[i] = e
+            end
+            return {true, got}
+        end
+        for _, size in ipairs {1, 4, 12} do
+            local equal = t.same(p:map(table_at, items, size), with_table)
+                and t.same(p:map(none_at, items, size), with_none)
+                and t.same(p:map(two_at, items, size), items)
+                and t.same({pcall(p.map, p, error_at, items, size)}, all(error_at))
+            local ok, e = pcall(p.map, p, thread_at, items, size)
+            if equal and not ok and e:find "cannot send result.*coroutine" then right = right + 1 end
+        end
+    end
+    t.is(right, 3 * #items, "at each place, with each size")
+    local list = table.pack(1, nil, 3)
+    t.is(p:map(function(x) return x == nil and "nil" or x end, list, 2), {1, "nil", 3}, "nil is an item")
+    t.is(p:map(string.upper, {"a", "b", "c"}, 3), {"A", "B", "C"}, "a function of C")
+    t.is(p:map(function(x) return #x end, {long, long:rep(100), "x"}, 3), {#long, 100 * #long, 1},
+        "long strings")
+    t.is(p:map(function(x) return long:rep(x) end, {0, 1, 90}, 3), {"", long, long:rep(90)},
+        "and as results")
+end)
+
 t.test("each chunk has a function of its own, with the upvalues as they were sent", function()
     local calls = 0
     local function count() calls = calls + 1 return calls end
