@@ -1,16 +1,17 @@
 /*
  * Children that do nothing, started and waited for: process N [AT_ONCE [MIB]] prints the
  * microseconds for one. AT_ONCE are started before they are waited for; the parent has MIB in small
- * blocks, as an interpreter has.
+ * blocks, as an interpreter has, and as much of them as luamp has private memory when it has run nothing.
  */
 #include "floor.h"
 
 #define BLOCK 64
+#define LUAMPS_OWN 140 /* KiB that luamp has written to, beside what a program in C has */
 
 static void
-fill_heap(long mib)
+fill_heap(long kib)
 {
-    for (long i = 0; i < mib * (1 << 20) / BLOCK; i++) {
+    for (long i = 0; i < kib * 1024 / BLOCK; i++) {
         void *block = malloc(BLOCK - sizeof(size_t)); /* the C library's own word is with it */
         if (block == NULL)
             fail("malloc");
@@ -23,7 +24,7 @@ main(int argc, char **argv)
 {
     long n = count_argument(argc, argv, 1, 1000);
     long at_once = count_argument(argc, argv, 2, 1);
-    fill_heap(count_argument(argc, argv, 3, 0));
+    fill_heap(count_argument(argc, argv, 3, 0) * 1024 + LUAMPS_OWN);
     pid_t *pids = calloc((size_t) at_once, sizeof *pids);
     if (pids == NULL)
         fail("calloc");
