@@ -458,6 +458,35 @@ place_scalars(lua_State *L)
     return 0;
 }
 
+/* Decodes the values behind so many bytes of a message whose objects are arriving. LUA_OK: they are pushed;
+   otherwise the error is. */
+static int
+decode_behind(lua_State *L, const struct amp_message *message, size_t behind)
+{
+    struct amp_message values = *message;
+    values.bytes += behind;
+    values.length -= behind;
+    if (message->ncells == 0 && luampC_is_number(values.bytes, values.length)) {
+        luampC_decode(L, values.bytes, values.length, 0);
+        return LUA_OK;
+    }
+    lua_pushcfunction(L, luampB_decode_message);
+    lua_pushlightuserdata(L, &values);
+    return lua_pcall(L, 1, LUA_MULTRET, 0);
+}
+
+/* The same of one that has only its header before the values; and ends it. */
+static int
+receive(lua_State *L, struct amp_message *message)
+{
+    struct luampO_arrival arrival;
+    luampO_arriving(&arrival, message->cells, message->ncells);
+    int status = decode_behind(L, message, sizeof(struct luampB_task));
+    luampO_arrived(&arrival);
+    amp_message_done(message);
+    return status;
+}
+
 /* Puts what the message has in its places, and ends the message: LUA_OK, or a status with the error
    pushed. The list is at `owner`. */
 static int
@@ -474,33 +503,10 @@ place(lua_State *L, const struct luampB_task *task, struct amp_message *message,
         status = lua_pcall(L, 3, 0, 0);
         amp_message_done(message);
     } else {
-        status = luampB_receive(L, message, sizeof *task);
+        status = receive(L, message);
         if (status == LUA_OK)
             place_values(L, items, chunk, owner, (unsigned) task->form);
     }
-    return status;
-}
-
-/* Decodes the values behind the header, and ends the message. LUA_OK: they are pushed; otherwise the
-   error is. */
-int
-luampB_receive(lua_State *L, struct amp_message *message, size_t behind)
-{
-    struct amp_message values = *message;
-    values.bytes += behind;
-    values.length -= behind;
-    int status = LUA_OK;
-    if (message->ncells == 0 && luampC_is_number(values.bytes, values.length)) {
-        luampC_decode(L, values.bytes, values.length, 0);
-    } else {
-        struct luampO_arrival arrival;
-        luampO_arriving(&arrival, message->cells, message->ncells);
-        lua_pushcfunction(L, luampB_decode_message);
-        lua_pushlightuserdata(L, &values);
-        status = lua_pcall(L, 1, LUA_MULTRET, 0);
-        luampO_arrived(&arrival);
-    }
-    amp_message_done(message);
     return status;
 }
 
@@ -540,7 +546,7 @@ native_collect(lua_State *L)
         if (task.form == LUAMPB_VALUES) {
             lua_pushinteger(L, n);
             lua_pushinteger(L, task.number);
-            if (luampB_receive(L, &message, sizeof task) != LUA_OK) {
+            if (receive(L, &message) != LUA_OK) {
                 lua_pushboolean(L, 0);
                 lua_insert(L, -2);
             }
@@ -720,14 +726,20 @@ keeps_nothing(lua_State *L, int index)
 /* What serve() has on the stack. */
 enum { TASKS = 1, LEASE, RESULTS, FAILURE, SPREAD_CALL, LIMIT, MOST, HEAD, F, CALL, TEXT, WORK };
 
-/* head(bytes, length): what it holds. */
+/* head(bytes, length): the function, whether its items are lists of arguments, and the head itself if the
+   function may stay for the next chunk that has the same. */
 static int
 decode_head(lua_State *L)
 {
-    const void *bytes = lua_touserdata(L, 1);
+    const char *bytes = lua_touserdata(L, 1);
     size_t length = (size_t) lua_tointeger(L, 2);
     lua_settop(L, 0);
-    return luampC_decode(L, bytes, length, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
+    luampC_decode(L, bytes, length, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
+    if (keeps_nothing(L, 1))
+        lua_pushlstring(L, bytes, length);
+    else
+        lua_pushnil(L);
+    return 3;
 }
 
 /* Makes F and CALL those of the task. LUA_OK, or a status with the error pushed. */
@@ -737,31 +749,24 @@ know_function(lua_State *L, const struct luampB_task *task, const struct amp_mes
     const char *head = (const char *) message->bytes + sizeof *task;
     size_t length;
     const char *known = lua_tolstring(L, HEAD, &length);
-    if (known && length == task->head_length && memcmp(known, head, length) == 0)
+    if (known && length == task->head_length && memcmp(known, head, length) == 0 &&
+        keeps_nothing(L, F)) /* it may have put something else in the place of the globals */
         return LUA_OK;
-    lua_pushnil(L);
-    lua_replace(L, HEAD);
-    struct luampO_arrival arrival;
-    luampO_arriving(&arrival, message->cells, message->ncells);
     lua_pushcfunction(L, decode_head);
     lua_pushlightuserdata(L, (void *) head);
     lua_pushinteger(L, (lua_Integer) task->head_length);
-    int status = lua_pcall(L, 2, 2, 0);
-    if (status == LUA_OK) {
-        if (lua_toboolean(L, -1))
-            lua_pushvalue(L, SPREAD_CALL);
-        else
-            lua_pushnil(L);
-        lua_replace(L, CALL);
-        lua_pop(L, 1);
-        lua_replace(L, F);
-        if (keeps_nothing(L, F)) {
-            lua_pushlstring(L, head, task->head_length);
-            lua_replace(L, HEAD);
-        }
-    }
-    luampO_arrived(&arrival);
-    return status;
+    int status = lua_pcall(L, 2, 3, 0);
+    if (status != LUA_OK)
+        return status;
+    lua_replace(L, HEAD);
+    if (lua_toboolean(L, -1))
+        lua_pushvalue(L, SPREAD_CALL);
+    else
+        lua_pushnil(L);
+    lua_replace(L, CALL);
+    lua_pop(L, 1);
+    lua_replace(L, F);
+    return LUA_OK;
 }
 
 /*
@@ -959,17 +964,21 @@ static int
 receive_work(lua_State *L, const struct luampB_task *task, struct amp_message *message)
 {
     if (task->form == LUAMPB_VALUES)
-        return luampB_receive(L, message, sizeof *task);
+        return receive(L, message);
     size_t behind = sizeof *task + task->head_length;
+    /* The objects of the items come in one message with those of the head, and must outlast its decoding. */
+    struct luampO_arrival arrival;
+    luampO_arriving(&arrival, message->cells, message->ncells);
     int status = know_function(L, task, message);
-    if (status == LUA_OK && task->form != LUAMPB_SCALARS)
-        return luampB_receive(L, message, behind);
-    if (status == LUA_OK) {
+    if (status == LUA_OK && task->form == LUAMPB_SCALARS) {
         lua_pushcfunction(L, copy_bytes);
         lua_pushlightuserdata(L, (void *) (message->bytes + behind));
         lua_pushinteger(L, (lua_Integer) (message->length - behind));
         status = lua_pcall(L, 2, 1, 0);
+    } else if (status == LUA_OK) {
+        status = decode_behind(L, message, behind);
     }
+    luampO_arrived(&arrival);
     amp_message_done(message);
     return status;
 }
