@@ -158,6 +158,8 @@ native_items(lua_State *L)
         .size = luaL_checkinteger(L, SIZE),
         .one_by_one = !lua_toboolean(L, SPREAD),
     };
+    if (common.size > common.n)
+        common.size = common.n > 0 ? common.n : 1;
     common.chunks = (common.n + common.size - 1) / common.size;
     struct luampC_message head;
     luampC_encode(L, F, 2, "args", &head);
@@ -252,10 +254,15 @@ put(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, const cha
         luampB_raise(L, what, result);
 }
 
-/* The message's objects and the head's, in one array, which is pushed. */
+/* The message's objects and the head's, in one array, which is pushed; and what keeps the message, since that
+   may run finalizers. */
 static void
 add_cells(lua_State *L, const struct items *items, struct luampB_outgoing *out)
 {
+    if (!out->scalar && !out->keeps) {
+        luampC_keep(L);
+        out->keeps = true;
+    }
     uint32_t n = items->ncells + out->message.ncells;
     uint64_t *cells = lua_newuserdatauv(L, n * sizeof *cells, 0);
     memcpy(cells, items->cells, items->ncells * sizeof *cells);
@@ -276,11 +283,11 @@ put_chunk(lua_State *L, struct amp_cell *tasks, struct items *items, lua_Integer
         .n = (uint64_t) length_of(items, chunk),
         .head_length = items->prefix_length - sizeof task,
     };
+    if (items->ncells > 0)
+        add_cells(L, items, out);
     memcpy(items->prefix, &task, sizeof task);
     out->prefix = items->prefix;
     out->prefix_length = items->prefix_length;
-    if (items->ncells > 0)
-        add_cells(L, items, out);
     put(L, tasks, out, "send to a pool");
 }
 
@@ -319,16 +326,14 @@ native_give(lua_State *L)
     lua_getiuservalue(L, ITEMS, ITEMS_LIST);
     struct text *text = push_text(L);
     while (items->given < items->chunks && items->given - items->settled < most && n < AT_ONCE_MAX) {
-        lua_Integer chunk = items->given;
+        lua_Integer chunk = items->given++; /* before: a finalizer may use the pool, and give the next */
         if (give_chunk(L, tasks, items, LIST, chunk, text) != LUA_OK) {
-            items->given++;
             settle(items, chunk);
             lua_pushinteger(L, n);
             lua_pushinteger(L, first_of(items, chunk));
             lua_pushvalue(L, -3);
             return 3;
         }
-        items->given++;
         n++;
         lua_settop(L, TEXT);
     }
@@ -351,13 +356,14 @@ native_give_again(lua_State *L)
     return 0;
 }
 
-/* The list that has a chunk with this number which is not settled; NULL: none. Pushes it. */
+/* The list that has a chunk with this number which is not settled, and its place among the lists; NULL: none.
+   Pushes it. */
 static struct items *
-push_owner(lua_State *L, int lists, lua_Integer number)
+push_owner(lua_State *L, int lists, lua_Integer number, lua_Integer *place)
 {
     lua_Integer n = (lua_Integer) lua_rawlen(L, lists);
-    for (lua_Integer i = 1; i <= n; i++) {
-        lua_rawgeti(L, lists, i);
+    for (*place = 1; *place <= n; ++*place) {
+        lua_rawgeti(L, lists, *place);
         struct items *items = lua_touserdata(L, -1);
         lua_Integer chunk = number - items->number;
         if (chunk >= 0 && chunk < items->given)
@@ -372,19 +378,14 @@ push_owner(lua_State *L, int lists, lua_Integer number)
 static int
 native_owner(lua_State *L)
 {
-    lua_Integer number = luaL_checkinteger(L, 2), n = (lua_Integer) lua_rawlen(L, 1);
-    for (lua_Integer i = 1; i <= n; i++) {
-        lua_rawgeti(L, 1, i);
-        struct items *items = lua_touserdata(L, -1);
-        lua_Integer chunk = number - items->number;
-        if (chunk < 0 || chunk >= items->given || is_settled(items, chunk))
-            continue;
-        lua_pushinteger(L, i);
-        lua_pushinteger(L, first_of(items, chunk));
-        lua_pushinteger(L, length_of(items, chunk));
-        return 3;
-    }
-    return 0;
+    lua_Integer number = luaL_checkinteger(L, 2), place;
+    const struct items *items = push_owner(L, 1, number, &place);
+    if (items == NULL)
+        return 0;
+    lua_pushinteger(L, place);
+    lua_pushinteger(L, first_of(items, number - items->number));
+    lua_pushinteger(L, length_of(items, number - items->number));
+    return 3;
 }
 
 /* settle(items, first): the chunk with this first item is. */
@@ -536,7 +537,7 @@ native_collect(lua_State *L)
         struct luampB_task task;
         lua_settop(L, LISTS);
         int result = n < AT_ONCE_MAX ? amp_ring_take(results, AMP_AT_ONCE, &what, &message) : -EAGAIN;
-        if (result == -EAGAIN) {
+        if (result == -EAGAIN || (result != 0 && n > 0)) { /* it fails again when these are seen to */
             lua_pushinteger(L, n);
             return 1;
         }
@@ -552,7 +553,8 @@ native_collect(lua_State *L)
             }
             return lua_gettop(L) - LISTS;
         }
-        struct items *items = push_owner(L, LISTS, task.number);
+        lua_Integer at;
+        struct items *items = push_owner(L, LISTS, task.number, &at);
         if (items == NULL) {
             drop(&message);
             n--;
@@ -784,6 +786,7 @@ run_one(lua_State *L)
     if (!failed && lua_gettop(L) == WORK + 1)
         return LUAMPB_ONE;
     enum { VALUES = 1, N, ERRORS, MORE };
+    luaL_checkstack(L, MORE, "results of a task");
     lua_newtable(L);
     lua_pushinteger(L, 1);
     lua_pushnil(L);
