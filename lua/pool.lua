@@ -94,7 +94,7 @@ local function run_task(inherited, kind, f, ...)
     local how = getmetatable(list) ~= nil and call_indexed or nil
     return "items", native.run_items(failure, inherited.f, list, first, last, how)
   end
-  return "error", f, f, "" -- it could not be received: kind is false, and this is why
+  return "error", f, describe_error(f), "" -- it could not be received: kind is false, and this is why
 end
 
 -- An error whose value cannot be sent goes as its text.
@@ -223,6 +223,37 @@ local function break_pool(self, ...)
   fail_all(self, ...)
 end
 
+-- What cannot be sent ----------------------------------------------------------------------------
+
+-- The places of a task's values in its message, as its user knows them.
+local places = {
+  call = {[2] = "f", [3] = "args", [4] = "kwargs"},
+  items = {[2] = "f", [3] = "list"},
+}
+
+-- What a value that cannot be sent is told as, in the user's terms; `first` is the number of the list's
+-- first item in the message. Any other error is raised.
+local function unsendable(message, kind, first)
+  if type(message) ~= "string" or not message:find "cannot send %a+%[%d+%]" then
+    error(message, 0)
+  end
+  message = message:match "cannot send .*"
+  message = message:gsub("^cannot send list%[(%d+)%]", function(item)
+    return ("cannot send list[%d]"):format(item + first - 1)
+  end)
+  return (message:gsub("^cannot send args%[(%d+)%](%[?)(%d*)", function(i, bracket, item)
+    local place = places[kind][tonumber(i)]
+    if place == "list" and item ~= "" then item = item + first - 1 end
+    return ("cannot send %s%s%s"):format(place, bracket, item)
+  end))
+end
+
+-- Gives a task once more. What is given may have changed, and be what cannot be sent.
+local function put_again(kind, first, put, ...)
+  local ok, why = pcall(put, ...)
+  if not ok then error(unsendable(why, kind, first), 0) end
+end
+
 -- Results -----------------------------------------------------------------------------------------
 
 -- Looks whether the job at this place is done with, or is to give more.
@@ -248,7 +279,9 @@ local function find_task(self, number)
   return {
     job = job,
     forget = function() native.settle(job.items, first) end,
-    again = function() native.give_again(self.settings.tasks, job.items, number) end,
+    again = function()
+      put_again("items", first, native.give_again, self.settings.tasks, job.items, number)
+    end,
     items = function(values, _, errors)
       if errors then
         for i = 1, n do
@@ -284,13 +317,9 @@ local function settle(self, number, kind, ...)
   if task == nil then return end -- a second result of a task that was tried again
   forget_task(self, number, task)
   self.deaths = 0
-  if kind == "ok" then
-    task.done(...)
-  elseif kind == "items" then
-    task.items(...)
-  else
-    task.failed(...)
-  end
+  -- It comes only once: where stack or memory are short, that is the task's result.
+  local ok, e = pcall(kind == "ok" and task.done or kind == "items" and task.items or task.failed, ...)
+  if not ok then task.failed(e, describe_error(e), "") end
 end
 
 local function note(self, settled, number, kind, ...)
@@ -300,7 +329,7 @@ local function note(self, settled, number, kind, ...)
   end
   if number == nil then return settled > 0 end
   if kind == false then -- it could not be received: this is why
-    settle(self, number, "error", ..., ..., "")
+    settle(self, number, "error", ..., describe_error((...)), "")
   else
     settle(self, number, kind, ...)
   end
@@ -350,7 +379,11 @@ local function bury(self, lease)
       task.failed(text, text, "")
     elseif tries < self.retries then
       self.tries[number] = tries + 1
-      task.again()
+      local ok, e = pcall(task.again)
+      if not ok then
+        forget_task(self, number, task)
+        task.failed(e, describe_error(e), "")
+      end
     else
       forget_task(self, number, task)
       local text = ("worker lost: %s (pid %d) %s"):format(worker.name, worker.pid,
@@ -403,19 +436,24 @@ local function run_callback(f, ...)
   processes.report("error in a pool's callback: " .. message .. "\n")
 end
 
+local function feed(self, job)
+  self.hungry[job] = nil
+  job.feed()
+end
+
 -- Runs what the user wrote and results called for: callbacks, and iterators that are read on.
 local function attend(self)
   local due = self.due
   while due.first <= due.last do
-    local call = due[due.first]
-    due[due.first] = nil
-    due.first = due.first + 1
-    run_callback(call.f, table.unpack(call, 1, call.n))
+    local place = due.first
+    local call = due[place]
+    due.first = place + 1 -- first: a signal's handler may raise after each step
+    due[place] = nil
+    run_callback(call.f, table.unpack(call.values, 1, call.values.n))
   end
   local job = next(self.hungry)
   while job do
-    self.hungry[job] = nil
-    local ok, e = pcall(job.feed)
+    local ok, e = pcall(feed, self, job)
     if not ok then
       self.hungry[job] = true
       error(e, 0)
@@ -528,38 +566,28 @@ local function enter_task(self, task, number)
   self.n_pending = self.n_pending + 1
 end
 
--- The places of a task's values in its message, as its user knows them.
-local places = {
-  call = {[2] = "f", [3] = "args", [4] = "kwargs"},
-  items = {[2] = "f", [3] = "list"},
-}
+-- What has to be raised now of a pool that a signal's handler, or what the user wrote, has ended since it
+-- was looked at; as results have it.
+local function why_over(self)
+  return self.broken or self.state == "ended" and {"pool terminated", "pool terminated", ""} or nil
+end
 
--- What a value that cannot be sent is told as, in the user's terms; `first` is the number of the list's
--- first item in the message. Any other error is raised.
-local function unsendable(message, kind, first)
-  if type(message) ~= "string" or not message:find "cannot send %a+%[%d+%]" then
-    error(message, 0)
-  end
-  message = message:match "cannot send .*"
-  message = message:gsub("^cannot send list%[(%d+)%]", function(item)
-    return ("cannot send list[%d]"):format(item + first - 1)
-  end)
-  return (message:gsub("^cannot send args%[(%d+)%](%[?)(%d*)", function(i, bracket, item)
-    local place = places[kind][tonumber(i)]
-    if place == "list" and item ~= "" then item = item + first - 1 end
-    return ("cannot send %s%s%s"):format(place, bracket, item)
-  end))
+local function check_still_there(self)
+  local why = why_over(self)
+  if why then error(why[1], 0) end
 end
 
 -- Gives a task to the workers. What cannot be sent is nil and a message that says so, in the user's
 -- terms (see unsendable). Nothing has happened then.
 local function submit(self, task, first, kind, ...)
+  check_still_there(self)
   local number = self.next_number
   self.next_number = number + 1
   if self.retries > 0 then
     local message = table.pack(kind, ...)
     function task.again()
-      native.put(self.settings.tasks, number, table.unpack(message, 1, message.n))
+      put_again(kind, first, native.put, self.settings.tasks, number,
+                table.unpack(message, 1, message.n))
     end
   end
   local ok, message = pcall(native.put, self.settings.tasks, number, kind, ...)
@@ -576,30 +604,31 @@ local function new_result(pool, callback, error_callback)
   return setmetatable({pool = pool, callback = callback, error_callback = error_callback}, Result)
 end
 
-local function call_later(self, f, ...)
+local function call_later(self, f, values)
   if f == nil then return end
   local due = self.due
+  due[due.last + 1] = {f = f, values = values}
   due.last = due.last + 1
-  due[due.last] = {f = f, n = select("#", ...), ...}
 end
 
-local function succeed(result, ...)
-  result.values = table.pack(...)
+local function succeed(result, values)
+  result.values = values
   result.state = "done"
-  call_later(result.pool, result.callback, ...)
+  call_later(result.pool, result.callback, values)
 end
 
 -- `e` is {value, text, traceback, worker}; `item`, if any, is the number of the item that failed.
 local function fail(result, e, item)
+  e = as_failure(e)
   result.failure, result.item = e, item
   result.state = "failed"
-  call_later(result.pool, result.error_callback, e[1])
+  call_later(result.pool, result.error_callback, {n = 1, e[1]})
 end
 
 -- Raises the error's own value. Where nobody catches it, the item, the worker and its traceback are
 -- told.
 local function raise(e, item)
-  local value, _, traceback, worker = table.unpack(e, 1, 4)
+  local value, _, traceback, worker = table.unpack(as_failure(e), 1, 4)
   local lines = {}
   if item then lines[#lines + 1] = ("item %d of the list"):format(item) end
   if traceback and traceback ~= "" then
@@ -668,8 +697,8 @@ end
 
 local function apply(self, f, args, kwargs, callback, error_callback)
   local result = new_result(self, callback, error_callback)
-  local sent, why = submit(self, {
-    done = function(...) succeed(result, ...) end,
+  local sent, why = native.undisturbed(submit, self, {
+    done = function(...) succeed(result, table.pack(...)) end,
     failed = function(...) fail(result, {...}) end,
   }, 0, "call", f, args or {}, kwargs)
   if not sent then error(why, 3) end
@@ -755,6 +784,7 @@ local function new_job(self, f, list, size, most, spread, handlers)
   local chunk, length, first -- read, and not yet given to the workers
 
   local function give()
+    if why_over(self) then return end -- the iterator itself ended the pool
     local from, n = first, length
     local sent, why = submit(self, {
       items = function(values, count, errors, more)
@@ -770,7 +800,7 @@ local function new_job(self, f, list, size, most, spread, handlers)
 
   function job.feed()
     if reading then return end -- the iterator itself waits for this pool
-    while not job.over and job.under_way < most and self.state ~= "ended" and not self.broken do
+    while not job.over and job.under_way < most and not why_over(self) do
       if chunk == nil then
         reading = true
         local ok, e
@@ -815,7 +845,7 @@ local function finish_map(result, values, errors, problem)
   elseif problem then
     fail(result, problem)
   else
-    succeed(result, values)
+    succeed(result, {n = 1, values})
   end
 end
 
@@ -824,8 +854,9 @@ local function map_iterator(self, result, f, list, size, spread)
   local job
 
   local function finish()
-    if result.state ~= nil or not job.over or job.under_way > 0 then return end
-    finish_map(result, values, errors, problem)
+    if result.state ~= nil or job.under_way > 0 then return end
+    local why = not job.over and why_over(self) -- then nobody reads on
+    if job.over or why then finish_map(result, values, errors, problem or why) end
   end
 
   local function chunk_ended()
@@ -854,6 +885,11 @@ local function map_iterator(self, result, f, list, size, spread)
       finish()
     end,
   })
+  local feed = job.feed
+  function job.feed()
+    feed()
+    native.undisturbed(finish)
+  end
   job.feed()
 end
 
@@ -882,8 +918,8 @@ local function map_list(self, result, f, list, size, spread, is_awaited)
     repeat
       local given, first, why = native.give(self.settings.tasks, items, most)
       if first then
-        why = unsendable(why, "items", first)
-        errors[first] = {why, why, ""}
+        local known, text = pcall(unsendable, why, "items", first)
+        errors[first] = {known and text or why, describe_error(text), ""}
       end
     until given == 0 and not first
   end
@@ -907,8 +943,11 @@ local function map_list(self, result, f, list, size, spread, is_awaited)
     native.undisturbed(give)
   end
 
-  self.jobs[#self.jobs + 1], self.lists[#self.lists + 1] = job, items
-  job.feed()
+  native.undisturbed(function()
+    check_still_there(self)
+    self.jobs[#self.jobs + 1], self.lists[#self.lists + 1] = job, items
+    give()
+  end)
 end
 
 local function map_async(self, f, list, size, callback, error_callback, spread, is_awaited)
@@ -987,7 +1026,7 @@ local function imap(self, f, list, size, ordered)
     pump_until(self, function() return item_there() or self.state == "ended" or self.broken end)
     if not item_there() then
       total = given_out
-      raise(self.broken or {"pool terminated", "pool terminated", ""})
+      raise(why_over(self))
     end
     local item, chunk = native.undisturbed(take)
     local i = item - chunk.first + 1

@@ -158,6 +158,8 @@ native_items(lua_State *L)
         .size = luaL_checkinteger(L, SIZE),
         .one_by_one = !lua_toboolean(L, SPREAD),
     };
+    if (common.size > common.n)
+        common.size = common.n > 0 ? common.n : 1;
     common.chunks = (common.n + common.size - 1) / common.size;
     struct luampC_message head;
     luampC_encode(L, F, 2, "args", &head);
@@ -252,10 +254,15 @@ put(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *out, const cha
         luampB_raise(L, what, result);
 }
 
-/* The message's objects and the head's, in one array, which is pushed. */
+/* The message's objects and the head's, in one array, which is pushed; and what keeps the message, since that
+   may run finalizers. */
 static void
 add_cells(lua_State *L, const struct items *items, struct luampB_outgoing *out)
 {
+    if (!out->scalar && !out->keeps) {
+        luampC_keep(L);
+        out->keeps = true;
+    }
     uint32_t n = items->ncells + out->message.ncells;
     uint64_t *cells = lua_newuserdatauv(L, n * sizeof *cells, 0);
     memcpy(cells, items->cells, items->ncells * sizeof *cells);
@@ -276,11 +283,11 @@ put_chunk(lua_State *L, struct amp_cell *tasks, struct items *items, lua_Integer
         .n = (uint64_t) length_of(items, chunk),
         .head_length = items->prefix_length - sizeof task,
     };
+    if (items->ncells > 0)
+        add_cells(L, items, out);
     memcpy(items->prefix, &task, sizeof task);
     out->prefix = items->prefix;
     out->prefix_length = items->prefix_length;
-    if (items->ncells > 0)
-        add_cells(L, items, out);
     put(L, tasks, out, "send to a pool");
 }
 
@@ -319,16 +326,14 @@ native_give(lua_State *L)
     lua_getiuservalue(L, ITEMS, ITEMS_LIST);
     struct text *text = push_text(L);
     while (items->given < items->chunks && items->given - items->settled < most && n < AT_ONCE_MAX) {
-        lua_Integer chunk = items->given;
+        lua_Integer chunk = items->given++; /* before: a finalizer may use the pool, and give the next */
         if (give_chunk(L, tasks, items, LIST, chunk, text) != LUA_OK) {
-            items->given++;
             settle(items, chunk);
             lua_pushinteger(L, n);
             lua_pushinteger(L, first_of(items, chunk));
             lua_pushvalue(L, -3);
             return 3;
         }
-        items->given++;
         n++;
         lua_settop(L, TEXT);
     }
@@ -351,13 +356,14 @@ native_give_again(lua_State *L)
     return 0;
 }
 
-/* The list that has a chunk with this number which is not settled; NULL: none. Pushes it. */
+/* The list that has a chunk with this number which is not settled, and its place among the lists; NULL: none.
+   Pushes it. */
 static struct items *
-push_owner(lua_State *L, int lists, lua_Integer number)
+push_owner(lua_State *L, int lists, lua_Integer number, lua_Integer *place)
 {
     lua_Integer n = (lua_Integer) lua_rawlen(L, lists);
-    for (lua_Integer i = 1; i <= n; i++) {
-        lua_rawgeti(L, lists, i);
+    for (*place = 1; *place <= n; ++*place) {
+        lua_rawgeti(L, lists, *place);
         struct items *items = lua_touserdata(L, -1);
         lua_Integer chunk = number - items->number;
         if (chunk >= 0 && chunk < items->given)
@@ -372,19 +378,14 @@ push_owner(lua_State *L, int lists, lua_Integer number)
 static int
 native_owner(lua_State *L)
 {
-    lua_Integer number = luaL_checkinteger(L, 2), n = (lua_Integer) lua_rawlen(L, 1);
-    for (lua_Integer i = 1; i <= n; i++) {
-        lua_rawgeti(L, 1, i);
-        struct items *items = lua_touserdata(L, -1);
-        lua_Integer chunk = number - items->number;
-        if (chunk < 0 || chunk >= items->given || is_settled(items, chunk))
-            continue;
-        lua_pushinteger(L, i);
-        lua_pushinteger(L, first_of(items, chunk));
-        lua_pushinteger(L, length_of(items, chunk));
-        return 3;
-    }
-    return 0;
+    lua_Integer number = luaL_checkinteger(L, 2), place;
+    const struct items *items = push_owner(L, 1, number, &place);
+    if (items == NULL)
+        return 0;
+    lua_pushinteger(L, place);
+    lua_pushinteger(L, first_of(items, number - items->number));
+    lua_pushinteger(L, length_of(items, number - items->number));
+    return 3;
 }
 
 /* settle(items, first): the chunk with this first item is. */
@@ -458,6 +459,35 @@ place_scalars(lua_State *L)
     return 0;
 }
 
+/* Decodes the values behind so many bytes of a message whose objects are arriving. LUA_OK: they are pushed;
+   otherwise the error is. */
+static int
+decode_behind(lua_State *L, const struct amp_message *message, size_t behind)
+{
+    struct amp_message values = *message;
+    values.bytes += behind;
+    values.length -= behind;
+    if (message->ncells == 0 && luampC_is_number(values.bytes, values.length)) {
+        luampC_decode(L, values.bytes, values.length, 0);
+        return LUA_OK;
+    }
+    lua_pushcfunction(L, luampB_decode_message);
+    lua_pushlightuserdata(L, &values);
+    return lua_pcall(L, 1, LUA_MULTRET, 0);
+}
+
+/* The same of one that has only its header before the values; and ends it. */
+static int
+receive(lua_State *L, struct amp_message *message)
+{
+    struct luampO_arrival arrival;
+    luampO_arriving(&arrival, message->cells, message->ncells);
+    int status = decode_behind(L, message, sizeof(struct luampB_task));
+    luampO_arrived(&arrival);
+    amp_message_done(message);
+    return status;
+}
+
 /* Puts what the message has in its places, and ends the message: LUA_OK, or a status with the error
    pushed. The list is at `owner`. */
 static int
@@ -474,33 +504,10 @@ place(lua_State *L, const struct luampB_task *task, struct amp_message *message,
         status = lua_pcall(L, 3, 0, 0);
         amp_message_done(message);
     } else {
-        status = luampB_receive(L, message, sizeof *task);
+        status = receive(L, message);
         if (status == LUA_OK)
             place_values(L, items, chunk, owner, (unsigned) task->form);
     }
-    return status;
-}
-
-/* Decodes the values behind the header, and ends the message. LUA_OK: they are pushed; otherwise the
-   error is. */
-int
-luampB_receive(lua_State *L, struct amp_message *message, size_t behind)
-{
-    struct amp_message values = *message;
-    values.bytes += behind;
-    values.length -= behind;
-    int status = LUA_OK;
-    if (message->ncells == 0 && luampC_is_number(values.bytes, values.length)) {
-        luampC_decode(L, values.bytes, values.length, 0);
-    } else {
-        struct luampO_arrival arrival;
-        luampO_arriving(&arrival, message->cells, message->ncells);
-        lua_pushcfunction(L, luampB_decode_message);
-        lua_pushlightuserdata(L, &values);
-        status = lua_pcall(L, 1, LUA_MULTRET, 0);
-        luampO_arrived(&arrival);
-    }
-    amp_message_done(message);
     return status;
 }
 
@@ -530,7 +537,7 @@ native_collect(lua_State *L)
         struct luampB_task task;
         lua_settop(L, LISTS);
         int result = n < AT_ONCE_MAX ? amp_ring_take(results, AMP_AT_ONCE, &what, &message) : -EAGAIN;
-        if (result == -EAGAIN) {
+        if (result == -EAGAIN || (result != 0 && n > 0)) { /* it fails again when these are seen to */
             lua_pushinteger(L, n);
             return 1;
         }
@@ -540,13 +547,14 @@ native_collect(lua_State *L)
         if (task.form == LUAMPB_VALUES) {
             lua_pushinteger(L, n);
             lua_pushinteger(L, task.number);
-            if (luampB_receive(L, &message, sizeof task) != LUA_OK) {
+            if (receive(L, &message) != LUA_OK) {
                 lua_pushboolean(L, 0);
                 lua_insert(L, -2);
             }
             return lua_gettop(L) - LISTS;
         }
-        struct items *items = push_owner(L, LISTS, task.number);
+        lua_Integer at;
+        struct items *items = push_owner(L, LISTS, task.number, &at);
         if (items == NULL) {
             drop(&message);
             n--;
@@ -720,14 +728,20 @@ keeps_nothing(lua_State *L, int index)
 /* What serve() has on the stack. */
 enum { TASKS = 1, LEASE, RESULTS, FAILURE, SPREAD_CALL, LIMIT, MOST, HEAD, F, CALL, TEXT, WORK };
 
-/* head(bytes, length): what it holds. */
+/* head(bytes, length): the function, whether its items are lists of arguments, and the head itself if the
+   function may stay for the next chunk that has the same. */
 static int
 decode_head(lua_State *L)
 {
-    const void *bytes = lua_touserdata(L, 1);
+    const char *bytes = lua_touserdata(L, 1);
     size_t length = (size_t) lua_tointeger(L, 2);
     lua_settop(L, 0);
-    return luampC_decode(L, bytes, length, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
+    luampC_decode(L, bytes, length, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
+    if (keeps_nothing(L, 1))
+        lua_pushlstring(L, bytes, length);
+    else
+        lua_pushnil(L);
+    return 3;
 }
 
 /* Makes F and CALL those of the task. LUA_OK, or a status with the error pushed. */
@@ -737,31 +751,24 @@ know_function(lua_State *L, const struct luampB_task *task, const struct amp_mes
     const char *head = (const char *) message->bytes + sizeof *task;
     size_t length;
     const char *known = lua_tolstring(L, HEAD, &length);
-    if (known && length == task->head_length && memcmp(known, head, length) == 0)
+    if (known && length == task->head_length && memcmp(known, head, length) == 0 &&
+        keeps_nothing(L, F)) /* it may have put something else in the place of the globals */
         return LUA_OK;
-    lua_pushnil(L);
-    lua_replace(L, HEAD);
-    struct luampO_arrival arrival;
-    luampO_arriving(&arrival, message->cells, message->ncells);
     lua_pushcfunction(L, decode_head);
     lua_pushlightuserdata(L, (void *) head);
     lua_pushinteger(L, (lua_Integer) task->head_length);
-    int status = lua_pcall(L, 2, 2, 0);
-    if (status == LUA_OK) {
-        if (lua_toboolean(L, -1))
-            lua_pushvalue(L, SPREAD_CALL);
-        else
-            lua_pushnil(L);
-        lua_replace(L, CALL);
-        lua_pop(L, 1);
-        lua_replace(L, F);
-        if (keeps_nothing(L, F)) {
-            lua_pushlstring(L, head, task->head_length);
-            lua_replace(L, HEAD);
-        }
-    }
-    luampO_arrived(&arrival);
-    return status;
+    int status = lua_pcall(L, 2, 3, 0);
+    if (status != LUA_OK)
+        return status;
+    lua_replace(L, HEAD);
+    if (lua_toboolean(L, -1))
+        lua_pushvalue(L, SPREAD_CALL);
+    else
+        lua_pushnil(L);
+    lua_replace(L, CALL);
+    lua_pop(L, 1);
+    lua_replace(L, F);
+    return LUA_OK;
 }
 
 /*
@@ -779,6 +786,7 @@ run_one(lua_State *L)
     if (!failed && lua_gettop(L) == WORK + 1)
         return LUAMPB_ONE;
     enum { VALUES = 1, N, ERRORS, MORE };
+    luaL_checkstack(L, MORE, "results of a task");
     lua_newtable(L);
     lua_pushinteger(L, 1);
     lua_pushnil(L);
@@ -959,17 +967,21 @@ static int
 receive_work(lua_State *L, const struct luampB_task *task, struct amp_message *message)
 {
     if (task->form == LUAMPB_VALUES)
-        return luampB_receive(L, message, sizeof *task);
+        return receive(L, message);
     size_t behind = sizeof *task + task->head_length;
+    /* The objects of the items come in one message with those of the head, and must outlast its decoding. */
+    struct luampO_arrival arrival;
+    luampO_arriving(&arrival, message->cells, message->ncells);
     int status = know_function(L, task, message);
-    if (status == LUA_OK && task->form != LUAMPB_SCALARS)
-        return luampB_receive(L, message, behind);
-    if (status == LUA_OK) {
+    if (status == LUA_OK && task->form == LUAMPB_SCALARS) {
         lua_pushcfunction(L, copy_bytes);
         lua_pushlightuserdata(L, (void *) (message->bytes + behind));
         lua_pushinteger(L, (lua_Integer) (message->length - behind));
         status = lua_pcall(L, 2, 1, 0);
+    } else if (status == LUA_OK) {
+        status = decode_behind(L, message, behind);
     }
+    luampO_arrived(&arrival);
     amp_message_done(message);
     return status;
 }

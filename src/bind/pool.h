@@ -1,5 +1,5 @@
 /*
- * pool.h: what the files of the pool module share: how its messages begin, and how they are received.
+ * pool.h: what the files of the pool module share: how its messages begin.
  */
 #ifndef LUAMP_POOL_H
 #define LUAMP_POOL_H
@@ -21,10 +21,6 @@ struct luampB_task {
     uint64_t n;           /* items */
     uint64_t head_length; /* bytes */
 };
-
-/* Decodes the values behind so many bytes of the message, and ends the message. LUA_OK: they are pushed;
-   otherwise the error is. */
-int luampB_receive(lua_State *L, struct amp_message *message, size_t behind);
 
 /* The kernel ends this worker when so many seconds are over, whatever it does then; 0: it no longer
    does. */

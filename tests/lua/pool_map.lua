@@ -37,6 +37,7 @@ t.test("map gives the results in the list's order", function()
     t.is(p:map(square, numbers(100), 1), squares(100), "in chunks of 1")
     t.is(p:map(square, numbers(100), 7), squares(100), "of 7")
     t.is(p:map(square, numbers(100), 1000), squares(100), "of more than all")
+    t.is(p:map(square, numbers(100), math.maxinteger), squares(100), "of as many as can be said")
     t.is(p:map(square, numbers(100), {chunksize = 3}), squares(100), "as an option")
     t.is(p:map(function(x)
         if x == 1 then process.sleep(0.05) end
