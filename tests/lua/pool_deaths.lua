@@ -102,10 +102,10 @@ t.test("a task is tried again as often as retries says", function()
 end)
 
 t.test("a task that runs too long is ended", function()
-    local p <close> = pool.Pool {processes = 1, timeout = 0.1, retries = 3}
+    local p <close> = pool.Pool {processes = 1, timeout = 0.5, retries = 3}
     local v = ipc.Value("i", 0)
     t.raises(function() p:apply(function() v:add(1) process.sleep(600) end) end,
-        "^task timeout: .*0.1 seconds", "asleep")
+        "^task timeout: .*0.5 seconds", "asleep")
     t.raises(function() p:apply(function() v:add(1) while true do end end) end, "^task timeout",
         "computing")
     t.raises(function() p:apply(function() v:add(1) signal.signal(signal.SIGTERM,
@@ -113,7 +113,7 @@ t.test("a task that runs too long is ended", function()
         "^task timeout", "with signals ignored")
     t.is(v.value, 3, "and is not tried again")
     t.is(p:apply(function() process.sleep(0.02) return "in time" end), "in time", "others are not")
-    for _ = 1, 5 do p:apply(process.sleep, {0.05}) end
+    for _ = 1, 4 do p:apply(process.sleep, {0.15}) end
     t.ok(true, "the time is each task's own")
 end)
 
