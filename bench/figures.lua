@@ -74,7 +74,7 @@ local figures = {
         program = "queue_strings", arguments = "1024", floor = "queue"},
     {"queue_64k", "queue: strings of 64 KiB", "/s", {10000, 20000, 5000, 2000},
         program = "queue_strings", arguments = "65536", floor = "queue"},
-    {"queue_1m", "queue: strings of 1 MiB", "/s", {300, 1000, 200, 200},
+    {"queue_1m", "queue: strings of 1 MiB", "/s", {5000, 5000, 200, 200},
         program = "queue_strings", arguments = "1048576", floor = "queue"},
     {"queue_64m", "queue: strings of 64 MiB", "/s", {10, 20, 5, 5},
         program = "queue_strings", arguments = "67108864", floor = "queue"},
