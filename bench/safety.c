@@ -65,6 +65,7 @@ plain_commit(amp_word *word, uint32_t step, int wake)
 #define amp_message_done plain_message_done
 #define amp_pipe_end_init plain_pipe_end_init
 #define amp_pipe_end_operations plain_pipe_end_operations
+#define amp_ring_add plain_ring_add
 #define amp_ring_close plain_ring_close
 #define amp_ring_init plain_ring_init
 #define amp_ring_init_leases plain_ring_init_leases
@@ -74,12 +75,15 @@ plain_commit(amp_word *word, uint32_t step, int wake)
 #define amp_ring_operations plain_ring_operations
 #define amp_ring_prepare_wait plain_ring_prepare_wait
 #define amp_ring_publish plain_ring_publish
+#define amp_ring_publish_many plain_ring_publish_many
 #define amp_ring_reserve plain_ring_reserve
 #define amp_ring_size plain_ring_size
 #define amp_ring_take plain_ring_take
 #define amp_ring_take_lease plain_ring_take_lease
+#define amp_ring_take_small plain_ring_take_small
 #define amp_ring_task_done plain_ring_task_done
 #define amp_ring_thread_leave plain_ring_thread_leave
+uint32_t amp_ring_size(const struct amp_cell *queue); /* used before it is defined */
 #include "core/ring.c"
 
 static void
