@@ -523,8 +523,8 @@ drop(struct amp_message *message)
 
 /* collect(results, lists): takes the results that are there, and puts values in their places, until
    there is none, or it is another kind of result, or some hundred have come. Pushes how many chunks
-   were settled; and of another kind of result, or one that cannot be received, what native.take
-   pushes. */
+   were settled; and of another kind of result its number and its values, or the number, false and why it
+   cannot be received. */
 static int
 native_collect(lua_State *L)
 {
