@@ -27,6 +27,7 @@ struct frame {
 #define SEGMENT_PAGES_MAX 256u
 #define STEP_LENGTH (128u << 10) /* of messages from this on, so many bytes ahead are enough */
 #define STEP_AHEAD (2u << 20)
+#define STEP_BYTES 2 /* that new memory takes in a nanosecond */
 #define COPY_MAX 4096u /* a message up to this is copied out, a larger one is read in place */
 
 #define POSITION(page, offset) ((uint64_t) (page) << 32 | (offset))
@@ -292,12 +293,38 @@ take_role(struct amp_lock *role, amp_time deadline, struct amp_what *what)
 /*
  * A producer of large messages that is far ahead writes each into memory that no cache has yet, and
  * the consumer reads it from where it has left all caches: several times slower for both than to go
- * in step. So it waits a moment for a consumer that is at work, and for no other: one that took
- * nothing the last time is not waited for until it takes again. It is a pause, never a wait: a queue
- * without limit has none.
+ * in step. So it pauses for a consumer that is at work, and for no other: one that took nothing the
+ * last time is not waited for until it takes again. It pauses for as long as new memory would cost it,
+ * so at worst a put takes twice as long; a queue without limit has no wait.
  */
+static bool
+is_far_ahead(const struct amp_cell *q, size_t length)
+{
+    return amp_ring_size(q) * (uint64_t) length > STEP_AHEAD &&
+           !atomic_load_explicit(&q->q_closed, memory_order_relaxed);
+}
+
+/* The longer part of the pause, asleep, with the role. */
 static void
-keep_step(struct amp_cell *q, size_t length)
+rest(struct amp_cell *q, size_t length, amp_time deadline, struct amp_what *what)
+{
+    amp_time end = amp_now() + (amp_time) (length / STEP_BYTES);
+    if (deadline < end)
+        end = deadline;
+    if (amp_lock_acquire(&q->c_lock2, end, what) < 0)
+        return;
+    int result = 0;
+    while (result == 0) {
+        uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_acquire);
+        if (!is_far_ahead(q, length))
+            break;
+        result = sleep_on(q, &q->q_taken, taken, AMP_RING_NO_PUTS | AMP_RING_NO_GETS, end, what);
+    }
+    amp_lock_leave(&q->c_lock2);
+}
+
+static void
+keep_step(struct amp_cell *q, size_t length, amp_time deadline, struct amp_what *what)
 {
     if (length < STEP_LENGTH)
         return;
@@ -306,10 +333,12 @@ keep_step(struct amp_cell *q, size_t length)
         return;
     for (int i = 0; i < AMP_LONG_SPIN; i++) {
         uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_relaxed);
-        if (amp_ring_size(q) * (uint64_t) length <= STEP_AHEAD)
+        if (!is_far_ahead(q, length))
             return;
         amp_spin(&q->q_taken, taken);
     }
+    if (deadline != AMP_AT_ONCE)
+        rest(q, length, deadline, what);
     if (amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed)) == first)
         atomic_store_explicit(&q->q_taken_in_vain, first, memory_order_relaxed);
 }
@@ -321,7 +350,7 @@ amp_ring_reserve(struct amp_cell *q, size_t length, const uint64_t *handles, uin
     if (length > AMP_MESSAGE_MAX ||
         FIRST_OFFSET + frame_size(length, n) + sizeof(struct frame) > UINT32_MAX)
         return -EMSGSIZE; /* an offset has 32 bits */
-    keep_step(q, length);
+    keep_step(q, length, deadline, what);
     bool role = false, spun = false;
     int result;
     for (;;) {

@@ -865,16 +865,22 @@ prepare_queue_of_two(void)
 
 /* Large messages, of which only the number is written: to fill them would be most of the sweep. */
 static int
-put_large(struct amp_cell *queue, uint64_t number, size_t length)
+put_large_until(struct amp_cell *queue, uint64_t number, size_t length, amp_time deadline)
 {
     struct amp_what what = {.kind = AMP_QUEUE};
     unsigned char *where;
-    int result = amp_ring_reserve(queue, length, NULL, 0, AMP_AT_ONCE, &what, &where);
+    int result = amp_ring_reserve(queue, length, NULL, 0, deadline, &what, &where);
     if (result == 0) {
         memcpy(where, &number, sizeof number);
         amp_ring_publish(queue);
     }
     return result;
+}
+
+static int
+put_large(struct amp_cell *queue, uint64_t number, size_t length)
+{
+    return put_large_until(queue, number, length, AMP_AT_ONCE);
 }
 
 /* The number of the next message, or UINT64_MAX. */
@@ -1318,6 +1324,45 @@ check_segments(void)
             return "what was put afterwards is lost";
     if (get_large(world.cell) != UINT64_MAX)
         return "a message is there that nobody put";
+    return NULL;
+}
+
+/* More than a producer may be ahead of a consumer that has taken one. */
+#define FAR 17
+#define FAR_LENGTH (128 << 10)
+
+static void
+prepare_far_ahead(void)
+{
+    world.cell = queue_make(0, 0);
+    for (uint64_t i = 0; i <= FAR; i++)
+        put_large(world.cell, i, FAR_LENGTH);
+    get_large(world.cell);
+}
+
+static void
+put_far_ahead(void)
+{
+    put_large_until(world.cell, 100, FAR_LENGTH, AMP_FOREVER);
+}
+
+static const char *
+check_far_ahead(void)
+{
+    bury_victim();
+    bool was_put = published() == FAR + 2;
+    if (amp_lock_acquire(&world.cell->c_lock2, AMP_AT_ONCE, &(struct amp_what) {0}) < 0)
+        return "the role of the one that sleeps went with the dead";
+    amp_lock_leave(&world.cell->c_lock2);
+    if (put_large(world.cell, 200, FAR_LENGTH) != 0)
+        return "nothing can be put";
+    for (uint64_t i = 1; i <= FAR; i++)
+        if (get_large(world.cell) != i)
+            return "what was in the queue is lost";
+    if (was_put && get_large(world.cell) != 100)
+        return "what was put is lost";
+    if (get_large(world.cell) != 200 || get_large(world.cell) != UINT64_MAX)
+        return "what was put afterwards is lost, or something is there that nobody put";
     return NULL;
 }
 
@@ -2408,6 +2453,8 @@ static const struct scenario scenarios[] = {
      put_into_new_segment, NULL, NULL, check_segments, false},
     {"a message put into a segment of its own", prepare_queue_with_messages, NULL, NULL,
      put_larger_than_segment, NULL, NULL, check_segments, false},
+    {"a message put by a producer that pauses, far ahead", prepare_far_ahead, NULL, NULL,
+     put_far_ahead, NULL, NULL, check_far_ahead, false},
     {"messages read in place, and a segment left behind", prepare_four_large, NULL, NULL,
      get_in_place, NULL, NULL, check_read_in_place, false},
     {"a message with an object, put by its only holder", prepare_queue, make_object, NULL,

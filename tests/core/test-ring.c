@@ -707,6 +707,60 @@ test_watcher(void)
     tap_unhold(q);
 }
 
+/* Of a large message only the room matters here. */
+static int
+put_room(struct amp_cell *q, amp_time deadline)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    unsigned char *where;
+    int result = amp_ring_reserve(q, 4 << 20, NULL, 0, deadline, &what, &where);
+    if (result == 0)
+        amp_ring_publish(q);
+    return result;
+}
+
+static void
+take_room(struct amp_cell *q)
+{
+    struct amp_what what = {.kind = AMP_QUEUE};
+    struct amp_message message;
+    is(amp_ring_take(q, AMP_AT_ONCE, &what, &message), 0, "a large message is taken");
+    amp_message_done(&message);
+}
+
+/* Who sleeps on a word leaves its flag there. */
+static bool
+has_slept(const struct amp_cell *q)
+{
+    return atomic_load(&q->q_taken) & AMP_SLEEPER;
+}
+
+/* A producer of large messages that is far ahead pauses once for a consumer, and puts all the same. */
+static void
+test_step(void)
+{
+    struct amp_cell *q = queue(0, 0);
+    is(put_room(q, AMP_FOREVER), 0, "a large message is put");
+    is(put_room(q, AMP_FOREVER), 0, "and another");
+    ok(!has_slept(q), "without a pause: nobody has ever taken one");
+    take_room(q);
+    is(put_room(q, AMP_AT_ONCE), 0, "a third, at once");
+    ok(!has_slept(q), "without sleep");
+    take_room(q);
+    is(put_room(q, AMP_FOREVER), 0, "a fourth");
+    ok(has_slept(q), "after a pause for the consumer that took two");
+    is(amp_ring_size(q), 2, "which was in vain");
+    take_room(q);
+    take_room(q);
+    ok(!has_slept(q), "a consumer finds the flag");
+    is(put_room(q, AMP_FOREVER), 0, "a fifth");
+    ok(!has_slept(q), "without a pause: the queue was empty");
+    amp_ring_close(q, AMP_RING_NO_PUTS);
+    is(put_room(q, AMP_FOREVER), -EPIPE, "and into a closed queue none");
+    ok(!has_slept(q), "at once");
+    tap_unhold(q);
+}
+
 /* The one that sleeps is stopped, as by a debugger; another waits behind it. */
 static void
 test_stopped_sleeper(void)
@@ -978,6 +1032,7 @@ main(void)
     test_batches();
     test_segments();
     test_reading();
+    test_step();
     test_close();
     test_prepare_wait();
     test_tasks();
