@@ -153,7 +153,7 @@ function Process:run()
   if s.target == nil then
     return
   end
-  return native.call_with(s.target, s.args or {}, s.kwargs)
+  return native.call_with(s.target, s.args, s.kwargs)
 end
 
 local traceback = native.traceback
@@ -396,7 +396,7 @@ function process.spawn(f, ...)
   if is_daemon and not is_worker then
     error("a daemon may not start processes", 2)
   end
-  local p = Process{target = f, args = table.pack(...)}
+  local p = Process{target = f, args = select("#", ...) > 0 and table.pack(...) or nil}
   local started, why = p:start()
   if not started then
     return false, why

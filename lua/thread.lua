@@ -89,7 +89,7 @@ Thread = class.new("Thread", {
 function Thread:run()
   local s = self._thread
   if s.target then
-    return process.call_with(s.target, s.args or {}, s.kwargs)
+    return process.call_with(s.target, s.args, s.kwargs)
   end
 end
 

@@ -33,6 +33,7 @@
 
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 static bool is_line_buffered; /* under the mutex */
+static bool has_read_stdin;   /* the same; as it was before the fork */
 
 /*
  * Whole calls.
@@ -204,6 +205,7 @@ luampB_hold_output(void)
     if (!is_line_buffered) /* on the heap: in .bss it would part our variables by 16 pages */
         setvbuf(stdout, malloc(LINE_MAX_BUFFERED), _IOLBF, LINE_MAX_BUFFERED);
     is_line_buffered = true;
+    has_read_stdin = __fbufsize(stdin) > 0;
 }
 
 void
@@ -217,7 +219,7 @@ void
 luampB_output_in_child(void)
 {
     output = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
-    if (__fbufsize(stdin) > 0) { /* else nobody ever read from it */
+    if (has_read_stdin) {
         __fpurge(stdin);
         clearerr(stdin);
     }

@@ -258,22 +258,28 @@ prepare_child(void *argument)
         options.in_child(L, options.data);
 }
 
-void
-luampB_seed(lua_State *L)
+struct luampB_seed
+luampB_draw_seed(void)
 {
-    lua_Integer seed[2];
-    if (getrandom(seed, sizeof seed, 0) != sizeof seed)
-        seed[0] = (lua_Integer) amp_now() ^ amp_self.tid;
-    lua_pushinteger(L, seed[0]);
-    lua_pushinteger(L, seed[1]);
+    struct luampB_seed seed = {.y = 0};
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        seed.x = (lua_Integer) amp_now() ^ amp_self.tid;
+    return seed;
+}
+
+void
+luampB_seed(lua_State *L, struct luampB_seed seed)
+{
+    lua_pushinteger(L, seed.x);
+    lua_pushinteger(L, seed.y);
     lua_call(L, 2, 0);
 }
 
 static void
-reseed(lua_State *L)
+reseed(lua_State *L, struct luampB_seed seed)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &seed_key) == LUA_TFUNCTION)
-        luampB_seed(L);
+        luampB_seed(L, seed);
     else
         lua_pop(L, 1);
 }
@@ -299,10 +305,10 @@ leave(const char *name, int status)
 
 /* The child's life: the function on top of the stack, which gives the exit status. */
 static _Noreturn void
-run_child(lua_State *L, const char *name)
+run_child(lua_State *L, const char *name, struct luampB_seed seed)
 {
     spare_the_heap(L);
-    reseed(L);
+    reseed(L, seed);
     int status = 1;
     if (lua_pcall(L, 0, 1, 0) == LUA_OK)
         status = (int) lua_tointeger(L, -1);
@@ -343,12 +349,13 @@ native_start(lua_State *L)
     luampB_join_family(L);
     const struct identity *its = push_identity(L);
     struct child *child = push_child(L);
+    struct luampB_seed seed = luampB_draw_seed(); /* here, where its code is mapped already */
     luampB_hold_output();
     lua_pushvalue(L, 5);
     int result = amp_spawn(name, flags, prepare_child, L, &child->child);
     if (result == AMP_IN_CHILD) {
         identity = its;
-        run_child(L, name);
+        run_child(L, name, seed);
     }
     luampB_release_output();
     lua_pop(L, 1);
@@ -963,19 +970,22 @@ luampB_report(lua_State *L)
     return 0;
 }
 
-/* call_with(f, args, kwargs): f's results. In C, so that no line of luamp's own stands in an
-   error's message. */
+/* call_with(f, args, kwargs): f's results; either may be nil. In C, so that no line of luamp's own
+   stands in an error's message. */
 int
 luampB_call_with(lua_State *L)
 {
     lua_settop(L, 3);
     lua_insert(L, 1); /* kwargs, f, args */
-    lua_getfield(L, 3, "n");
-    int has_n;
-    lua_Integer n = lua_tointegerx(L, -1, &has_n);
-    if (!has_n)
-        n = luaL_len(L, 3);
-    lua_pop(L, 1);
+    lua_Integer n = 0;
+    if (!lua_isnil(L, 3)) {
+        int has_n;
+        lua_getfield(L, 3, "n");
+        n = lua_tointegerx(L, -1, &has_n);
+        if (!has_n)
+            n = luaL_len(L, 3);
+        lua_pop(L, 1);
+    }
     if (n < 0 || n > INT32_MAX - 1 || !lua_checkstack(L, (int) n + 2))
         return luaL_error(L, "too many arguments");
     lua_pushvalue(L, 2);

@@ -79,6 +79,7 @@ struct thread {
 };
 
 static struct thread *threads; /* those that have not ended, and those that somebody asks for */
+static _Atomic bool was_any_started; /* by this process; most never start one, and need no mutex */
 static pthread_mutex_t threads_mutex = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic lua_Integer last_ident = 1; /* the main thread's */
 static _Atomic lua_Integer threads_named;
@@ -153,6 +154,8 @@ lives(const struct thread *thread)
 static struct thread *
 find_living(const void *root, bool daemons)
 {
+    if (!was_any_started)
+        return NULL;
     pthread_mutex_lock(&threads_mutex);
     struct thread *found = threads;
     while (found != NULL && (found->root != root || found == this_thread ||
@@ -167,6 +170,8 @@ find_living(const void *root, bool daemons)
 bool
 luampB_threads_live(void)
 {
+    if (!was_any_started)
+        return false;
     pthread_mutex_lock(&threads_mutex);
     struct thread *t = threads;
     while (t != NULL && (t == this_thread || !lives(t)))
@@ -376,7 +381,8 @@ open_state(lua_State *L, const struct thread *thread)
     set_package_field(L, "cpath", thread->cpath);
     lua_getglobal(L, LUA_MATHLIBNAME);
     lua_getfield(L, -1, "randomseed");
-    luampB_seed(L); /* Lua's own is the time and an address, which the next state has, too */
+    /* Lua's own is the time and an address, which the next state has, too. */
+    luampB_seed(L, luampB_draw_seed());
     luampB_replace_exit(L);
     luampB_open_output(L, true);
     luampB_interruptible(L);
@@ -683,6 +689,7 @@ begin(struct thread *thread)
     thread->refs++;
     thread->next = threads;
     threads = thread;
+    was_any_started = true;
     bool has_come = call(thread);
     pthread_mutex_unlock(&threads_mutex);
     if (has_come)
@@ -904,6 +911,7 @@ luampB_threads_in_child(lua_State *L)
     (void) L;
     threads_mutex = (pthread_mutex_t) PTHREAD_MUTEX_INITIALIZER;
     threads = NULL; /* the parent's, and so is the memory */
+    was_any_started = false;
     this_thread = NULL;
     threads_named = 0;
     last_ident = 1;
