@@ -225,18 +225,22 @@ end
 The size of a message, from one process to another.
 ]]
 
-local BYTES = 256 << 20 -- all messages of a measurement together have no more, but for the least
-local MESSAGES = 20000  -- nor are they more than these
+local BYTES = 1 << 30  -- all messages of a measurement together have no more, but for the least
+local LEAST = 6
+local MESSAGES = 20000 -- nor are they more than these
+local UNTIMED = 3      -- go before: the child is there, and so is the memory for what is under way
 
 local function pass(size, send, receive)
-    local n = math.max(math.min(BYTES // size, MESSAGES), 2)
+    local n = math.max(math.min(BYTES // size, MESSAGES), LEAST)
     local text = ("x"):rep(size)
     local p = assert(process.spawn(function()
-        for _ = 0, n do
+        for _ = 1, UNTIMED + n do
             send(text)
         end
     end))
-    receive() -- the child is there
+    for _ = 1, UNTIMED do
+        receive()
+    end
     local from = process.monotonic()
     for _ = 1, n do
         receive()
