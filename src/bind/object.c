@@ -146,12 +146,11 @@ object_tostring(lua_State *L)
 static int
 object_index(lua_State *L)
 {
-    const struct luampO_class *class = lua_touserdata(L, lua_upvalueindex(2));
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
         return 1;
-    lua_pop(L, 1);
-    struct luampO_object *object = luampO_peek(L, 1);
+    const struct luampO_class *class = lua_touserdata(L, lua_upvalueindex(2));
+    struct luampO_object *object = luampO_userdata(L, 1);
     if (object == NULL || object->class != class)
         return luampO_wrong(L, 1, class);
     return class->field(L, object);

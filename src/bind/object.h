@@ -70,13 +70,21 @@ void luampO_define(lua_State *L, const struct luampO_class *class);
 int luampO_wrong(lua_State *L, int index, const struct luampO_class *class);
 int luampO_closed(lua_State *L, struct luampO_object *object);
 
+/* The userdata at the index that is large enough to be an object, or NULL: a light one has no length. */
+static inline void *
+luampO_userdata(lua_State *L, int index)
+{
+    void *userdata = lua_touserdata(L, index);
+    return userdata && lua_rawlen(L, index) >= sizeof(struct luampO_object) ? userdata : NULL;
+}
+
 /* The object of any class at the index, or NULL. */
 static inline struct luampO_object *
 luampO_peek(lua_State *L, int index)
 {
-    if (lua_type(L, index) != LUA_TUSERDATA || lua_rawlen(L, index) < sizeof(struct luampO_object))
+    struct luampO_object *object = luampO_userdata(L, index);
+    if (object == NULL)
         return NULL;
-    struct luampO_object *object = lua_touserdata(L, index);
     for (int i = 1; i < LUAMPO_CLASSES; i++) {
         if (object->class == luampO_class_of(i) && object->class != NULL)
             return object;
@@ -88,18 +96,12 @@ luampO_peek(lua_State *L, int index)
 static inline struct luampO_object *
 luampO_check(lua_State *L, int index, const struct luampO_class *class)
 {
-    if (__builtin_expect(lua_type(L, index) == LUA_TUSERDATA &&
-                             lua_rawlen(L, index) >= sizeof(struct luampO_object),
-                         1)) {
-        struct luampO_object *object = lua_touserdata(L, index);
-        if (__builtin_expect(object->class == class, 1)) {
-            if (__builtin_expect(object->cell == NULL, 0))
-                luampO_closed(L, object);
-            return object;
-        }
-    }
-    luampO_wrong(L, index, class);
-    return NULL;
+    struct luampO_object *object = luampO_userdata(L, index);
+    if (__builtin_expect(object == NULL || object->class != class, 0))
+        luampO_wrong(L, index, class);
+    if (__builtin_expect(object->cell == NULL, 0))
+        luampO_closed(L, object);
+    return object;
 }
 
 /*

@@ -78,6 +78,20 @@ release_lock(struct amp_lock *lock)
     amp_lock_leave(lock);
 }
 
+/* acquire() without arguments of a lock that is free: the usual case, so a short way. */
+static inline bool
+take_free(lua_State *L, struct amp_lock *lock)
+{
+    if (__builtin_expect(lua_gettop(L) != 1 || amp_self.held >= AMP_LOCKS_MAX, 0))
+        return false;
+    if (__builtin_expect(!amp_lock_try_free(lock), 0)) {
+        amp_lock_settled();
+        return false;
+    }
+    amp_self.held++;
+    return true;
+}
+
 /* The results of an acquire: the object at index 1, and what happened to the owner before. */
 static int
 acquired(lua_State *L, int result)
@@ -102,14 +116,8 @@ static int
 lock_acquire(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &luampB_lock_class);
-    struct amp_lock *lock = &object->cell->c_lock0;
-    /* The usual case: free, and no arguments to look at. */
-    if (__builtin_expect(lua_gettop(L) == 1 && amp_self.held < AMP_LOCKS_MAX, 1) &&
-        __builtin_expect(amp_lock_try_free(lock), 1)) {
-        amp_self.held++;
+    if (take_free(L, &object->cell->c_lock0))
         return 1;
-    }
-    amp_lock_settled();
     return acquired(L, lock_take(L, object, luampB_deadline(L, 2)));
 }
 
@@ -174,6 +182,11 @@ static int
 rlock_acquire(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &luampB_rlock_class);
+    struct amp_lock *lock = &object->cell->c_lock0;
+    if (!amp_lock_is_mine(lock) && take_free(L, lock)) {
+        lock->l_depth = 1;
+        return 1;
+    }
     return acquired(L, rlock_take(L, object, luampB_deadline(L, 2)));
 }
 
@@ -336,6 +349,16 @@ check_semaphore(lua_State *L)
     return luampO_check(L, 1, &semaphore_class);
 }
 
+/* The permits of a plain semaphore that is called without arguments, the usual case; else NULL. */
+static inline amp_word *
+usual_permits(lua_State *L)
+{
+    struct luampO_object *object = luampO_userdata(L, 1);
+    bool is_usual = object && object->class == &semaphore_class && object->cell &&
+                    lua_gettop(L) == 1;
+    return is_usual ? &object->cell->s_permits : NULL;
+}
+
 static int
 semaphore_take(lua_State *L, struct luampO_object *object, amp_time deadline)
 {
@@ -378,6 +401,9 @@ semaphore_drop(lua_State *L, struct luampO_object *object)
 static int
 semaphore_acquire(lua_State *L)
 {
+    amp_word *permits = usual_permits(L);
+    if (permits && amp_permit_take(permits))
+        return 1;
     struct luampO_object *object = check_semaphore(L);
     return acquired(L, semaphore_take(L, object, luampB_deadline(L, 2)));
 }
@@ -386,6 +412,9 @@ semaphore_acquire(lua_State *L)
 static int
 semaphore_release(lua_State *L)
 {
+    amp_word *permits = usual_permits(L);
+    if (permits && amp_permit_give(permits) == 0)
+        return 0;
     struct luampO_object *object = check_semaphore(L);
     lua_Integer n = luaL_optinteger(L, 2, 1);
     luaL_argcheck(L, n >= 1, 2, "at least 1 expected");

@@ -26,6 +26,7 @@
  */
 #include "thread.h"
 
+#include "cradle.h"
 #include "ipc.h"
 #include "output.h"
 #include "process.h"
@@ -471,9 +472,12 @@ live_once(struct thread *thread)
     amp_self.process_mask = &process_mask;
     if (amp_member_enter(thread->member, thread->generation) == 0) {
         thread->tid = (pid_t) amp_self.tid;
+        struct luampB_cradle cradle;
         lua_State *L = luaL_newstate();
-        if (L != NULL)
+        if (L != NULL) {
+            luampB_lay_in_cradle(L, &cradle);
             lua_pushcfunction(L, live); /* there is room for it, always */
+        }
         if (L == NULL || lua_pcall(L, 0, 0, 0) != LUA_OK) {
             static const char text[] = "not enough memory for a thread\n";
             thread->failure = strdup("not enough memory");

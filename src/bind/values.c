@@ -13,7 +13,7 @@ static const struct luampO_class value_class, array_class;
 static const struct amp_type *
 type_of(const struct amp_cell *cell)
 {
-    return amp_type_find((char) cell->v_type);
+    return &amp_types[cell->v_type];
 }
 
 static int
@@ -36,36 +36,45 @@ out_of_range(lua_State *L, const struct amp_type *type, int index)
                       (LUAI_UACINT) type->most);
 }
 
-static uint64_t
-check_bits(lua_State *L, const struct amp_type *type, int index)
+/* The bits of the value at the index, which has this type in Lua. */
+static inline uint64_t
+to_bits(lua_State *L, const struct amp_type *type, int index, int got)
 {
     switch (type->class) {
     case AMP_CHARACTER: {
         size_t length = 0;
-        const char *s = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
+        const char *s = got == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
         if (length != 1)
             out_of_range(L, type, index);
         return (unsigned char) s[0];
     }
     case AMP_BOOLEAN:
-        if (lua_type(L, index) != LUA_TBOOLEAN)
+        if (got != LUA_TBOOLEAN)
             out_of_range(L, type, index);
         return (uint64_t) lua_toboolean(L, index);
-    case AMP_FLOAT:
-        if (lua_type(L, index) != LUA_TNUMBER || !amp_float_fits(type, lua_tonumber(L, index)))
+    case AMP_FLOAT: {
+        lua_Number number = lua_tonumber(L, index);
+        if (got != LUA_TNUMBER || !amp_float_fits(type, number))
             out_of_range(L, type, index);
-        return amp_bits_of_float(type, lua_tonumber(L, index));
+        return amp_bits_of_float(type, number);
+    }
     default: {
         int fits;
         lua_Integer n = lua_tointegerx(L, index, &fits);
-        if (lua_type(L, index) != LUA_TNUMBER || !fits || n < type->least || n > type->most)
+        if (got != LUA_TNUMBER || !fits || n < type->least || n > type->most)
             out_of_range(L, type, index);
         return (uint64_t) n;
     }
     }
 }
 
-static void
+static uint64_t
+check_bits(lua_State *L, const struct amp_type *type, int index)
+{
+    return to_bits(L, type, index, lua_type(L, index));
+}
+
+static inline void
 push_bits(lua_State *L, const struct amp_type *type, uint64_t bits)
 {
     switch (type->class) {
@@ -192,7 +201,8 @@ value_get_lock(lua_State *L)
 static bool
 is_field(lua_State *L, int index, const char *name)
 {
-    return lua_type(L, index) == LUA_TSTRING && strcmp(lua_tostring(L, index), name) == 0;
+    const char *key = lua_tostring(L, index);
+    return key && strcmp(key, name) == 0;
 }
 
 static int
@@ -401,19 +411,34 @@ array_totable(lua_State *L)
     return 1;
 }
 
+/* The bits of a list's elements after place `from`. */
+static void
+read_list(lua_State *L, const struct amp_type *type, int list, lua_Integer from, lua_Integer n,
+          uint64_t *bits)
+{
+    bool is_plain = !lua_getmetatable(L, list); /* its elements are what rawgeti says */
+    for (lua_Integer k = 1; k <= n; k++) {
+        int got = is_plain ? lua_rawgeti(L, list, from + k) : lua_geti(L, list, from + k);
+        bits[k - 1] = to_bits(L, type, -1, got);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, is_plain ? 0 : 1);
+}
+
 /* Writes a list's elements from a position on. First all are looked at: nothing is written if
    one does not fit. */
 static void
 write_list(lua_State *L, struct amp_cell *array, int list, lua_Integer from, lua_Integer n)
 {
+    enum { AT_ONCE = 1024 };
+    uint64_t bits[AT_ONCE];
     const struct amp_type *type = type_of(array);
-    for (int pass = 0; pass < 2; pass++) {
-        for (lua_Integer k = 1; k <= n; k++) {
-            lua_geti(L, list, k);
-            uint64_t bits = check_bits(L, type, lua_gettop(L));
-            if (pass == 1)
-                amp_element_store(type, element(array, type, (uint64_t) (from + k - 1)), bits);
-            lua_pop(L, 1);
+    for (int pass = n > AT_ONCE ? 0 : 1; pass < 2; pass++) {
+        for (lua_Integer k = 0; k < n; k += AT_ONCE) {
+            lua_Integer some = n - k < AT_ONCE ? n - k : AT_ONCE;
+            read_list(L, type, list, k, some, bits);
+            for (lua_Integer i = 0; pass == 1 && i < some; i++)
+                amp_element_store(type, element(array, type, (uint64_t) (from + k + i)), bits[i]);
         }
     }
 }

@@ -890,6 +890,20 @@ enter(struct amp_endpoint *endpoint, struct amp_cell *cell, uint32_t over, amp_t
     }
 }
 
+/* Waits for bytes. Before the first sleep it looks for as long as amp_spin does: each look is a system
+   call, which lasts some ten pauses. No look reads, so none needs a mark, with which who is killed
+   would tear the connection. */
+static int
+wait_for_bytes(const struct amp_stream *stream, amp_time deadline, struct amp_what *what)
+{
+    int looks = what->since == 0 && deadline != AMP_AT_ONCE ? amp_spins / 10 : 0;
+    int result = -ETIMEDOUT;
+    for (; result == -ETIMEDOUT && looks > 0; looks--)
+        result = amp_stream_wait(stream->descriptor, POLLIN, AMP_AT_ONCE, what);
+    return result == -ETIMEDOUT ? amp_stream_wait(stream->descriptor, POLLIN, deadline, what)
+                                : result;
+}
+
 int
 amp_endpoint_receive(struct amp_endpoint *endpoint, struct amp_cell *cell, uint64_t max,
                      unsigned char **bytes, size_t *length, amp_time deadline,
@@ -905,7 +919,7 @@ amp_endpoint_receive(struct amp_endpoint *endpoint, struct amp_cell *cell, uint6
             unmark(&cell->k_receiving);
         if (result != -EAGAIN)
             break;
-        result = amp_stream_wait(endpoint->stream.descriptor, POLLIN, deadline, what);
+        result = wait_for_bytes(&endpoint->stream, deadline, what);
         amp_endpoint_is_over(endpoint, cell); /* by the death of one who sent */
         amp_endpoints_settle();
     } while (result == 0);

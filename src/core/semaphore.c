@@ -3,20 +3,6 @@
  */
 #include "semaphore.h"
 
-/* One permit less, if there is one. */
-static bool
-take_permit(amp_word *permits)
-{
-    uint32_t value = atomic_load_explicit(permits, memory_order_relaxed);
-    while (amp_count(value) > 0) {
-        /* acquire: pairs with the release of whoever gave the permit */
-        if (atomic_compare_exchange_weak_explicit(permits, &value, value - 2, memory_order_acquire,
-                                                  memory_order_relaxed))
-            return true;
-    }
-    return false;
-}
-
 /* Sets the permits of a bounded semaphore to what is not held. The caller has the releasers' lock.
    More permits than before reach as many sleepers; there is one at most, the role's. */
 static void
@@ -54,7 +40,7 @@ take_owned_permit(const struct amp_semaphore *s)
     if (amp_count(atomic_load_explicit(s->permits, memory_order_relaxed)) == 0)
         return false;
     enter(s);
-    bool taken = take_permit(s->permits);
+    bool taken = amp_permit_take(s->permits);
     if (taken)
         atomic_fetch_add_explicit(&s->held[amp_self.member], 1, memory_order_relaxed);
     amp_lock_leave(s->releasers);
@@ -64,7 +50,7 @@ take_owned_permit(const struct amp_semaphore *s)
 static bool
 take(const struct amp_semaphore *s)
 {
-    return s->held ? take_owned_permit(s) : take_permit(s->permits);
+    return s->held ? take_owned_permit(s) : amp_permit_take(s->permits);
 }
 
 int
@@ -126,15 +112,9 @@ amp_semaphore_release(const struct amp_semaphore *s)
         amp_lock_leave(s->releasers);
         return result;
     }
-    uint32_t value = atomic_load_explicit(s->permits, memory_order_relaxed);
-    while (!(value & AMP_SLEEPER)) {
-        if (amp_count(value) >= AMP_PERMITS_MAX)
-            return -EOVERFLOW;
-        /* release: pairs with take_permit() */
-        if (atomic_compare_exchange_weak_explicit(s->permits, &value, value + 2,
-                                                  memory_order_release, memory_order_relaxed))
-            return 0;
-    }
+    int result = amp_permit_give(s->permits);
+    if (result != -EBUSY)
+        return result;
     enter(s); /* the word is 1, and only who has this lock can change that */
     amp_commit(s->permits, 1, 1);
     amp_lock_leave(s->releasers);

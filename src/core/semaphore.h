@@ -34,6 +34,37 @@ struct amp_semaphore {
     uint32_t limit;         /* of a bounded one */
 };
 
+/* One permit less, if there is one: of a plain semaphore that is an acquire that need not wait. */
+static inline bool
+amp_permit_take(amp_word *permits)
+{
+    uint32_t value = atomic_load_explicit(permits, memory_order_relaxed);
+    while (amp_count(value) > 0) {
+        /* acquire: pairs with the release of whoever gave the permit */
+        if (atomic_compare_exchange_weak_explicit(permits, &value, value - 2, memory_order_acquire,
+                                                  memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+/* One permit more of a plain semaphore: 0, -EOVERFLOW, or -EBUSY: somebody sleeps, who wants
+   amp_semaphore_release. */
+static inline int
+amp_permit_give(amp_word *permits)
+{
+    uint32_t value = atomic_load_explicit(permits, memory_order_relaxed);
+    while (!(value & AMP_SLEEPER)) {
+        if (amp_count(value) >= AMP_PERMITS_MAX)
+            return -EOVERFLOW;
+        /* release: pairs with amp_permit_take() */
+        if (atomic_compare_exchange_weak_explicit(permits, &value, value + 2, memory_order_release,
+                                                  memory_order_relaxed))
+            return 0;
+    }
+    return -EBUSY;
+}
+
 /* 0, -ETIMEDOUT, -EINTR, -EDEADLK. */
 int amp_semaphore_acquire(const struct amp_semaphore *semaphore, amp_time deadline,
                           struct amp_what *what);

@@ -10,8 +10,7 @@
 #define INTEGER(code, type, least, most) \
     [code] = {code, sizeof(type), AMP_INTEGER, (type) -1 < (type) 1, least, most}
 
-/* By their codes: each access to a value asks. */
-static const struct amp_type types['z' + 1] = {
+const struct amp_type amp_types['z' + 1] = {
     INTEGER('b', signed char, SCHAR_MIN, SCHAR_MAX),
     INTEGER('B', unsigned char, 0, UCHAR_MAX),
     INTEGER('h', short, SHRT_MIN, SHRT_MAX),
@@ -27,13 +26,6 @@ static const struct amp_type types['z' + 1] = {
     ['c'] = {'c', 1, AMP_CHARACTER, false, 0, UCHAR_MAX},
     ['?'] = {'?', 1, AMP_BOOLEAN, false, 0, 1},
 };
-
-const struct amp_type *
-amp_type_find(char code)
-{
-    size_t i = (unsigned char) code;
-    return i < sizeof types / sizeof *types && types[i].code != 0 ? &types[i] : NULL;
-}
 
 uint64_t
 amp_bits_of_float(const struct amp_type *type, double number)
@@ -57,56 +49,6 @@ bool
 amp_float_fits(const struct amp_type *type, double number)
 {
     return !isfinite(number) || isfinite(amp_float_of_bits(amp_bits_of_float(type, number)));
-}
-
-/* Elements are read and written whole, in no order among themselves: who needs order has a lock. */
-#define LOAD(type, address) __atomic_load_n((const type *) (address), __ATOMIC_RELAXED)
-#define STORE(type, address, n) __atomic_store_n((type *) (address), (type) (n), __ATOMIC_RELAXED)
-
-uint64_t
-amp_element_load(const struct amp_type *type, const void *address)
-{
-    if (type->class == AMP_FLOAT && type->size == sizeof(float)) {
-        uint32_t raw = LOAD(uint32_t, address);
-        float number;
-        memcpy(&number, &raw, sizeof number);
-        return amp_bits_of_float(type, number);
-    }
-    switch (type->size) {
-    case 1:
-        return type->is_signed ? (uint64_t) LOAD(int8_t, address) : LOAD(uint8_t, address);
-    case 2:
-        return type->is_signed ? (uint64_t) LOAD(int16_t, address) : LOAD(uint16_t, address);
-    case 4:
-        return type->is_signed ? (uint64_t) LOAD(int32_t, address) : LOAD(uint32_t, address);
-    default:
-        return LOAD(uint64_t, address);
-    }
-}
-
-void
-amp_element_store(const struct amp_type *type, void *address, uint64_t bits)
-{
-    if (type->class == AMP_FLOAT && type->size == sizeof(float)) {
-        float number = (float) amp_float_of_bits(bits);
-        uint32_t raw;
-        memcpy(&raw, &number, sizeof raw);
-        STORE(uint32_t, address, raw);
-        return;
-    }
-    switch (type->size) {
-    case 1:
-        STORE(uint8_t, address, bits);
-        break;
-    case 2:
-        STORE(uint16_t, address, bits);
-        break;
-    case 4:
-        STORE(uint32_t, address, bits);
-        break;
-    default:
-        STORE(uint64_t, address, bits);
-    }
 }
 
 int

@@ -333,7 +333,7 @@ sweep_main(const struct scenario *scenarios, size_t n, amp_time budget, int argc
     CPU_ZERO(&processors);
     CPU_SET(sched_getcpu(), &processors);
     sched_setaffinity(0, sizeof processors, &processors);
-    amp_spins = 5;
+    amp_spins = 10; /* one look of a receiver at its socket */
     tap_family(0);
     board = tap_shared(sizeof *board);
     diag(full ? "every instruction" : "seed %llu", (unsigned long long) seed);

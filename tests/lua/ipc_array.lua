@@ -118,6 +118,22 @@ t.test("set writes a list whole or not at all", function()
     t.is(a[5], 4, "as it was")
 end)
 
+t.test("set writes a long list whole or not at all, too, and one that has a metatable", function()
+    local a, list = ipc.Array("h", 5000), {}
+    for i = 1, 5000 do list[i] = i end
+    a:set(1, list)
+    t.is(a:totable(), list, "a long one")
+    list[1], list[4999] = -1, 40000
+    t.raises(function() a:set(1, list) end, "40000 does not fit typecode 'h'", "out of range near its end")
+    t.is(a[1], 1, "nothing is written")
+    local squares = setmetatable({}, {
+        __index = function(_, i) return i * i end, __len = function() return 100 end,
+    })
+    a:set(4901, squares)
+    t.is({a[4900], a[4901], a[5000]}, {4900, 1, 10000}, "computed elements")
+    t.is(#ipc.Array("i", squares), 100, "the first elements of a new array, too")
+end)
+
 t.test("value and raw of an array of characters", function()
     local a = ipc.Array("c", 8)
     t.is({a.value, a.raw}, {"", ("\0"):rep(8)}, "empty")
