@@ -7,8 +7,8 @@
 -- order: its results are collected, then its lease is read: a task in it that has no result yet is
 -- tried again, or fails. A result that comes twice is known by its number.
 --
--- The items of a list go to the workers and come back by native code (src/bind/items.c), as long as all
--- goes well. Any other message is a number and values:
+-- The items of a list go to the workers and come back by native code (src/bind/items.c, worker.c), as
+-- long as all goes well. Any other message is a number and values:
 --   task    "call", f, args, kwargs        -> what one call returns
 --           "items", f, list, n, spread    -> what the calls for each item return
 --           "range", first, last           -> the same, for items of the list that the workers
