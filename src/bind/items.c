@@ -7,26 +7,47 @@
  * The chunks of a list have numbers in a row, so a result needs no more than its number to find its
  * place. A chunk is settled once: a second result of one that was tried again is dropped.
  *
+ * Of a list whose values are all waited for (map), what is settled makes room for more. One whose values
+ * are taken item by item (imap) keeps what is settled until it is taken (take_item), in the order of the
+ * list or in that in which chunks were settled, and only what is taken makes room.
+ *
  * The function goes with each chunk, encoded once, as the head of the message.
  */
 #include "pool.h"
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AT_ONCE_MAX 256 /* chunks given, or results collected, before Lua looks at the other side */
+
+/* How a list's values are taken. */
+enum order {
+    TOGETHER,  /* when all are there */
+    IN_ORDER,  /* item by item */
+    AS_SETTLED /* the same, of the chunk that was settled first */
+};
 
 /* What a list's chunks have in common; a userdata. */
 struct items {
     lua_Integer number;        /* of the first chunk's task */
     lua_Integer n, size;       /* items, and how many make a chunk */
+    lua_Integer most, largest; /* chunks that may be on their way; how many may ever be */
     lua_Integer chunks, given, settled;
+    lua_Integer taken;         /* chunks, all items of which were taken; 0 where they are TOGETHER */
+    lua_Integer taken_items;   /* of the chunk behind those */
+    enum order order;
+    uint32_t thread;           /* that made it, */
+    pid_t process;             /* and its process */
     bool one_by_one;           /* an item that is a chunk by itself goes as itself, not as a list */
     uint32_t ncells;           /* the objects in the head */
     size_t prefix_length;      /* the header and the head */
-    unsigned char *is_settled; /* a bit for each chunk; lies behind the struct, as the next two do */
+    lua_Integer room;          /* in `arrivals`: as many as can be settled and not taken; or 0 */
+    lua_Integer *arrivals;     /* the chunk that was settled as the nth, at n % room; lies behind the
+                                  struct, as all that follows does */
     uint64_t *cells;           /* the head's, and room for none but those */
     unsigned char *prefix;     /* the header, to be completed, and the head */
+    unsigned char *is_settled; /* a bit for each chunk */
 };
 
 enum { ITEMS_LIST = 1, ITEMS_VALUES, ITEMS_FUNCTION, ITEMS_UPVALUES = ITEMS_FUNCTION };
@@ -44,11 +65,30 @@ is_settled(const struct items *items, lua_Integer chunk)
     return items->is_settled[chunk / 8] >> chunk % 8 & 1;
 }
 
+/* A finalizer that ends the pool while the chunk is given or its values are placed has settled it already. */
 static void
 settle(struct items *items, lua_Integer chunk)
 {
+    if (is_settled(items, chunk))
+        return;
     items->is_settled[chunk / 8] |= (unsigned char) (1u << chunk % 8);
+    if (items->order == AS_SETTLED)
+        items->arrivals[items->settled % items->room] = chunk;
     items->settled++;
+}
+
+/* How many chunks are on their way, until what they came to makes room for others. */
+static lua_Integer
+under_way(const struct items *items)
+{
+    return items->given - (items->order == TOGETHER ? items->settled : items->taken);
+}
+
+/* Is it time to give more? Not for each chunk, that more than one go at once. */
+static bool
+is_hungry(const struct items *items)
+{
+    return items->given < items->chunks && under_way(items) <= items->most / 2;
 }
 
 static lua_Integer
@@ -64,35 +104,46 @@ length_of(const struct items *items, lua_Integer chunk)
     return left < items->size ? left : items->size;
 }
 
-/* items(number, list, n, size, values, f, spread): the chunks of a plain list of n items, of which the
-   first has this number; where the values go; the function, and whether an item is a list of its
-   arguments. Raises when the function cannot be sent. */
+/* items(number, list, n, size, values, f, spread, most[, order]): the chunks of a plain list of n items, of
+   which the first has this number; where the values go; the function, and whether an item is a list of its
+   arguments; how many chunks may be on their way; and how the values are taken. Raises when the function
+   cannot be sent. */
 static int
 native_items(lua_State *L)
 {
-    enum { NUMBER = 1, LIST, N, SIZE, VALUES, F, SPREAD };
-    lua_settop(L, SPREAD);
+    enum { NUMBER = 1, LIST, N, SIZE, VALUES, F, SPREAD, MOST, ORDER };
+    static const char *const orders[] = {"together", "in order", "as settled", NULL};
+    lua_settop(L, ORDER);
     luaL_checktype(L, LIST, LUA_TTABLE);
     luaL_checktype(L, VALUES, LUA_TTABLE);
     struct items common = {
         .number = luaL_checkinteger(L, NUMBER),
         .n = luaL_checkinteger(L, N),
         .size = luaL_checkinteger(L, SIZE),
+        .most = luaL_checkinteger(L, MOST),
+        .largest = luaL_checkinteger(L, MOST),
+        .order = (enum order) luaL_checkoption(L, ORDER, orders[TOGETHER], orders),
         .one_by_one = !lua_toboolean(L, SPREAD),
+        .thread = amp_self.tid,
+        .process = getpid(),
     };
     if (common.size > common.n)
         common.size = common.n > 0 ? common.n : 1;
     common.chunks = (common.n + common.size - 1) / common.size;
+    if (common.order == AS_SETTLED)
+        common.room = common.most < common.chunks ? common.most : common.chunks;
     struct luampC_message head;
     luampC_encode(L, F, 2, "args", &head);
     luampC_keep(L);
     common.ncells = head.ncells;
     common.prefix_length = sizeof(struct luampB_task) + head.length;
     size_t cells = head.ncells * sizeof *head.cells, bits = (size_t) common.chunks / 8 + 1;
-    struct items *items = lua_newuserdatauv(L, sizeof *items + cells + common.prefix_length + bits,
-                                            ITEMS_UPVALUES);
+    size_t arrivals = (size_t) common.room * sizeof *common.arrivals;
+    struct items *items = lua_newuserdatauv(
+        L, sizeof *items + arrivals + cells + common.prefix_length + bits, ITEMS_UPVALUES);
     *items = common;
-    items->cells = (uint64_t *) (items + 1);
+    items->arrivals = (lua_Integer *) (items + 1);
+    items->cells = (uint64_t *) (items->arrivals + common.room);
     items->prefix = (unsigned char *) items->cells + cells;
     items->is_settled = items->prefix + common.prefix_length;
     if (cells > 0)
@@ -198,27 +249,39 @@ give_chunk(lua_State *L, struct amp_cell *tasks, struct items *items, int list, 
     return status;
 }
 
-/* give(tasks, items, most): gives chunks to the workers, until `most` are given and not settled, or
-   some hundred are. Pushes how many; and if the next one cannot be sent, its first item and why: it is
-   settled then. */
+/* allow(items, most): so many chunks may be on their way, but not more than were said when it was made. */
+static int
+native_allow(lua_State *L)
+{
+    struct items *items = check_items(L, 1);
+    lua_Integer most = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, most > 0 && most <= items->largest, 2, "out of range");
+    items->most = most;
+    return 0;
+}
+
+/* give(tasks, items): gives chunks to the workers, until as many are on their way as may be, or some
+   hundred are given. Pushes how many; and if the next one cannot be sent, its first item, its length and
+   why: it is settled then. */
 static int
 native_give(lua_State *L)
 {
-    enum { TASKS = 1, ITEMS, MOST, LIST, TEXT };
+    enum { TASKS = 1, ITEMS, LIST, TEXT };
     struct amp_cell *tasks = luampB_check_queue(L, TASKS);
     struct items *items = check_items(L, ITEMS);
-    lua_Integer most = luaL_checkinteger(L, MOST), n = 0;
-    lua_settop(L, MOST);
+    lua_Integer n = 0;
+    lua_settop(L, ITEMS);
     lua_getiuservalue(L, ITEMS, ITEMS_LIST);
     struct luampB_text *text = luampB_push_text(L);
-    while (items->given < items->chunks && items->given - items->settled < most && n < AT_ONCE_MAX) {
+    while (items->given < items->chunks && under_way(items) < items->most && n < AT_ONCE_MAX) {
         lua_Integer chunk = items->given++; /* before: a finalizer may use the pool, and give the next */
         if (give_chunk(L, tasks, items, LIST, chunk, text) != LUA_OK) {
             settle(items, chunk);
             lua_pushinteger(L, n);
             lua_pushinteger(L, first_of(items, chunk));
-            lua_pushvalue(L, -3);
-            return 3;
+            lua_pushinteger(L, length_of(items, chunk));
+            lua_pushvalue(L, -4);
+            return 4;
         }
         n++;
         lua_settop(L, TEXT);
@@ -283,26 +346,34 @@ native_settle(lua_State *L)
     return 0;
 }
 
-/* abandon(items): settles all chunks. Pushes the first item of the first that was not, if any. */
+/* abandon(items, errors, e): gives no more, and settles what is on its way. That each of its items has failed is
+   noted in `errors`; of those that are taken together, that the first has. Were there chunks to be
+   given? */
 static int
 native_abandon(lua_State *L)
 {
-    struct items *items = check_items(L, 1);
-    lua_Integer first = 0;
-    for (lua_Integer chunk = items->chunks - 1; chunk >= 0; chunk--) {
-        if (!is_settled(items, chunk)) {
-            settle(items, chunk);
-            first = first_of(items, chunk);
+    enum { ITEMS = 1, ERRORS, E };
+    struct items *items = check_items(L, ITEMS);
+    luaL_checktype(L, ERRORS, LUA_TTABLE);
+    lua_settop(L, E);
+    bool is_noted = false;
+    lua_pushboolean(L, items->given < items->chunks);
+    items->chunks = items->given;
+    for (lua_Integer chunk = 0; items->settled < items->chunks; chunk++) {
+        if (is_settled(items, chunk))
+            continue;
+        settle(items, chunk);
+        lua_Integer first = first_of(items, chunk), n = length_of(items, chunk);
+        for (lua_Integer i = 0; i < n && !(is_noted && items->order == TOGETHER); i++) {
+            lua_pushvalue(L, E);
+            lua_rawseti(L, ERRORS, first + i);
+            is_noted = true;
         }
     }
-    items->given = items->chunks;
-    if (first == 0)
-        return 0;
-    lua_pushinteger(L, first);
     return 1;
 }
 
-/* progress(items): chunks, and how many of them are given, and settled. */
+/* progress(items): chunks, and how many of them are given, and settled; and whether it is time to give more. */
 static int
 native_progress(lua_State *L)
 {
@@ -310,7 +381,140 @@ native_progress(lua_State *L)
     lua_pushinteger(L, items->chunks);
     lua_pushinteger(L, items->given);
     lua_pushinteger(L, items->settled);
-    return 3;
+    lua_pushboolean(L, is_hungry(items));
+    return 4;
+}
+
+/* The chunk of which the next item is taken, or -1 when it is not there yet, or there is none. */
+static lua_Integer
+next_chunk(const struct items *items)
+{
+    if (items->taken == items->settled)
+        return -1;
+    if (items->order == AS_SETTLED)
+        return items->arrivals[items->taken % items->room];
+    return is_settled(items, items->taken) ? items->taken : -1;
+}
+
+/* is_item_there(items): can the next item be taken? */
+static int
+native_is_item_there(lua_State *L)
+{
+    lua_pushboolean(L, next_chunk(check_items(L, 1)) >= 0);
+    return 1;
+}
+
+/* Is this the process that made it? The thread that did need not ask the kernel, which would cost as much
+   as an item. */
+static bool
+is_own(const struct items *items)
+{
+    return items->thread == amp_self.tid || items->process == getpid();
+}
+
+/* Pushes t[i], and makes that nil. */
+static int
+take_field(lua_State *L, int table, lua_Integer i)
+{
+    int type = lua_rawgeti(L, table, i);
+    if (type != LUA_TNIL) {
+        lua_pushnil(L);
+        lua_rawseti(L, table, i);
+    }
+    return type;
+}
+
+/* Puts all values in place of the packed list of them on the top of the stack; how many. */
+static int
+unpack(lua_State *L)
+{
+    int packed = lua_gettop(L);
+    lua_getfield(L, packed, "n");
+    int n = (int) lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    luaL_checkstack(L, n, "results of a task");
+    for (int i = 1; i <= n; i++)
+        lua_rawgeti(L, packed, i);
+    lua_remove(L, packed);
+    return n;
+}
+
+enum { TAKE_ITEMS = 1, TAKE_ERRORS, TAKE_MORE, TAKE_WAIT, TAKE_FAILED, TAKE_ITEM, TAKE_VALUE };
+
+/* Takes the item, which is there, of this chunk. */
+static int
+take_from(lua_State *L, struct items *items, lua_Integer chunk)
+{
+    lua_Integer item = first_of(items, chunk) + items->taken_items;
+    if (++items->taken_items == length_of(items, chunk)) {
+        items->taken++;
+        items->taken_items = 0;
+    }
+    lua_pushinteger(L, item);
+    lua_getiuservalue(L, TAKE_ITEMS, ITEMS_VALUES);
+    take_field(L, TAKE_VALUE, item);
+    lua_replace(L, TAKE_VALUE);
+    if (take_field(L, TAKE_ERRORS, item) != LUA_TNIL) {
+        int e = lua_gettop(L);
+        lua_pushvalue(L, TAKE_FAILED);
+        lua_pushvalue(L, e);
+        lua_pushvalue(L, TAKE_ITEM);
+        lua_call(L, 2, LUA_MULTRET);
+        return lua_gettop(L) - e;
+    }
+    lua_pop(L, 1);
+    if (take_field(L, TAKE_MORE, item) != LUA_TNIL) {
+        lua_replace(L, TAKE_VALUE);
+        return 1 + unpack(L);
+    }
+    lua_settop(L, TAKE_VALUE);
+    return 2;
+}
+
+static int take(lua_State *L, bool is_waited);
+
+/* Goes on when wait() has come back. */
+static int
+after_wait(lua_State *L, int status, lua_KContext context)
+{
+    (void) status;
+    (void) context;
+    if (!lua_toboolean(L, -1)) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_settop(L, TAKE_FAILED);
+    return take(L, true);
+}
+
+static int
+take(lua_State *L, bool is_waited)
+{
+    struct items *items = lua_touserdata(L, TAKE_ITEMS);
+    lua_Integer chunk = next_chunk(items);
+    if (chunk >= 0 && (is_waited || (!is_hungry(items) && is_own(items))))
+        return take_from(L, items, chunk);
+    lua_pushvalue(L, TAKE_WAIT);
+    lua_callk(L, 0, 1, 0, after_wait);
+    return after_wait(L, LUA_OK, 0);
+}
+
+/*
+ * take_item(items, errors, more, wait, failed): takes the next item. Pushes it and its value; or all values,
+ * where `more` has a packed list of them; and of one that has an error what failed(error, item) gives. Where no
+ * item is there, or it is time to give more, and in another process, wait() is called first, which may
+ * yield; when that gives false, there will be none, and nil is pushed.
+ *
+ * To take is one step: a handler of a signal, which may take items too, runs in wait(), or afterwards.
+ */
+static int
+native_take_item(lua_State *L)
+{
+    check_items(L, TAKE_ITEMS);
+    luaL_checktype(L, TAKE_ERRORS, LUA_TTABLE);
+    luaL_checktype(L, TAKE_MORE, LUA_TTABLE);
+    lua_settop(L, TAKE_FAILED);
+    return take(L, false);
 }
 
 /* Puts the value on the top of the stack, or the values in the list there, in their places. */
@@ -431,12 +635,15 @@ native_collect(lua_State *L)
 
 const luaL_Reg luampB_items_natives[] = {
     {"items", native_items},
+    {"allow", native_allow},
     {"give", native_give},
     {"give_again", native_give_again},
     {"owner", native_owner},
     {"settle", native_settle},
     {"abandon", native_abandon},
     {"progress", native_progress},
+    {"is_item_there", native_is_item_there},
+    {"take_item", native_take_item},
     {"collect", native_collect},
     {NULL, NULL},
 };
