@@ -7,8 +7,8 @@
 -- order: its results are collected, then its lease is read: a task in it that has no result yet is
 -- tried again, or fails. A result that comes twice is known by its number.
 --
--- The items of a list go to the workers and come back by native code (src/bind/items.c), as long as all
--- goes well. Any other message is a number and values:
+-- The items of a list go to the workers and come back by native code (src/bind/items.c, worker.c), as
+-- long as all goes well. Any other message is a number and values:
 --   task    "call", f, args, kwargs        -> what one call returns
 --           "items", f, list, n, spread    -> what the calls for each item return
 --           "range", first, last           -> the same, for items of the list that the workers
@@ -33,6 +33,8 @@ local process, signal, processes = native.process, native.signal, native.process
 local DEATHS_WITHOUT_RESULT = 16 -- a worker, in a row: then the pool is broken
 local READ_AHEAD = 2 -- chunks for each worker, of an iterator that is read as needed
 local LIST_AHEAD = 16 -- the same of a list, whose results are held until they are asked for
+local LIST_AHEAD_FAST = 128 -- and where half of what is ahead is taken in less than so many seconds
+local FAST = 0.001
 local CHUNKS_AHEAD, ITEMS_AHEAD = 32, 512 -- the same of a list whose results are waited for: the
                                          -- larger one
 local LARGEST_CHUNK = 4096 -- where the pool chooses: more is not faster, and balances worse
@@ -181,13 +183,16 @@ local function hire(self, lease)
   return worker
 end
 
--- The job at this place ends with an error, at the first item that has none and no value.
-local function give_up_job(self, place, ...)
-  local job = table.remove(self.jobs, place)
+-- The job, which has left the pool's, ends with an error: what is on its way, and what was not given.
+local function give_up_job(job, e)
+  local is_cut = native.abandon(job.items, job.errors, e)
+  job.ended(is_cut and e or nil)
+end
+
+-- The job at this place leaves the pool's.
+local function remove_job(self, place)
   table.remove(self.lists, place)
-  local item = native.abandon(job.items)
-  if item then job.errors[item] = {...} end
-  job.ended()
+  return table.remove(self.jobs, place)
 end
 
 local function fail_all(self, ...)
@@ -196,7 +201,7 @@ local function fail_all(self, ...)
   for _, task in pairs(pending) do
     task.failed(...)
   end
-  for place = #self.jobs, 1, -1 do give_up_job(self, place, ...) end
+  for place = #self.jobs, 1, -1 do give_up_job(remove_job(self, place), {...}) end
 end
 
 local function end_workers(self)
@@ -256,16 +261,32 @@ end
 
 -- Results -----------------------------------------------------------------------------------------
 
--- Looks whether the job at this place is done with, or is to give more.
+-- Looks whether the job at this place is done with, or is to give more. One whose items are taken leaves
+-- when nothing of it is on its way: it gives more when it is asked for more, which may never be.
 local function follow_job(self, place)
   local job = self.jobs[place]
-  local chunks, given, settled = native.progress(job.items)
-  if settled == chunks then
-    table.remove(self.jobs, place)
-    table.remove(self.lists, place)
+  local chunks, given, settled, is_hungry = native.progress(job.items)
+  if settled == chunks or job.is_taken and settled == given then
+    remove_job(self, place)
     job.ended()
-  elseif given < chunks and 2 * (given - settled) <= job.most then
+  elseif is_hungry and not job.is_taken then
     self.hungry[job] = true
+  end
+end
+
+-- Notes that the n items from the first one on have failed; of a job whose values all go together one is
+-- enough.
+local function note_failure(job, first, n, e)
+  for item = first, job.is_taken and first + n - 1 or first do job.errors[item] = e end
+end
+
+-- Notes what came of the n items from the first one on.
+local function note_items(job, first, n, values, errors, more)
+  native.copy(values, 1, n, job.values, first)
+  for i = 1, n do
+    local item = first + i - 1
+    if errors and errors[i] then job.errors[item] = errors[i] end
+    if more and more[i] and job.is_taken then job.more[item] = more[i] end
   end
 end
 
@@ -282,18 +303,12 @@ local function find_task(self, number)
     again = function()
       put_again("items", first, native.give_again, self.settings.tasks, job.items, number)
     end,
-    items = function(values, _, errors)
-      if errors then
-        for i = 1, n do
-          if errors[i] then job.errors[first + i - 1] = errors[i] end
-        end
-      else
-        native.copy(values, 1, n, job.values, first)
-      end
+    items = function(values, _, errors, more)
+      note_items(job, first, n, values, errors, more)
       follow_job(self, place)
     end,
     failed = function(...)
-      job.errors[first] = {...}
+      note_failure(job, first, n, {...})
       follow_job(self, place)
     end,
   }
@@ -893,60 +908,78 @@ local function map_iterator(self, result, f, list, size, spread)
   job.feed()
 end
 
--- Where nobody waits for the result, nobody may be there to give more: all chunks are given at once.
--- Otherwise no more than the workers need, so that what is on its way stays in the caches.
-local function map_list(self, result, f, list, size, spread, is_awaited)
+-- The place of a job among the pool's.
+local function place_of(self, job)
+  for place = #self.jobs, 1, -1 do
+    if self.jobs[place] == job then return place end
+  end
+end
+
+-- Gives chunks of the job to the workers, as many as may be on their way.
+local function give_chunks(self, job)
+  repeat
+    local given, first, n, why = native.give(self.settings.tasks, job.items)
+    if first then
+      local known, text = pcall(unsendable, why, "items", first)
+      note_failure(job, first, n, {known and text or why, describe_error(text), ""})
+    end
+  until given == 0 and not first
+end
+
+-- The same for a job that is one of the pool's.
+local function give(self, job)
+  local ok, e = pcall(give_chunks, self, job)
+  local place = place_of(self, job)
+  if not place then return end -- it was given up meanwhile
+  if ok then
+    follow_job(self, place)
+  else
+    if type(e) == "string" then e = e:gsub("^luamp/[%w_]+%.lua:%d+: ", "") end
+    give_up_job(remove_job(self, place), {e, describe_error(e), ""})
+  end
+end
+
+local function enter_job(self, job)
+  self.jobs[#self.jobs + 1], self.lists[#self.lists + 1] = job, job.items
+end
+
+-- The job of a list whose items go natively: its values and errors, by item; how many chunks are at
+-- most on their way; and how what came of them is taken (src/bind/items.c).
+local function list_job(self, f, list, size, spread, values, most, order)
   local n = #list
-  local most = is_awaited and self.size * math.max(CHUNKS_AHEAD, ITEMS_AHEAD // size)
-    or math.maxinteger
   if getmetatable(list) ~= nil then
     list = table.move(list, 1, n, 1, native.new_list(n))
   elseif self.retries > 0 then
     list = native.copy(list, 1, n, native.new_list(n), 1)
   end
-  local values, errors = native.new_list(n), {}
   local number = self.next_number
-  local items = native.items(number, list, n, size, values, f, spread)
+  local items = native.items(number, list, n, size, values, f, spread, most, order)
   self.next_number = number + native.progress(items)
-  local job = {items = items, most = most, values = values, errors = errors}
+  return {items = items, values = values, errors = {}}
+end
 
-  function job.ended()
-    finish_map(result, values, errors)
-  end
+-- Where nobody waits for the result, nobody may be there to give more: all chunks are given at once.
+-- Otherwise no more than the workers need, so that what is on its way stays in the caches.
+local function map_list(self, result, f, list, size, spread, is_awaited)
+  local most = is_awaited and self.size * math.max(CHUNKS_AHEAD, ITEMS_AHEAD // size)
+    or math.maxinteger
+  local values = native.new_list(#list)
+  local job = list_job(self, f, list, size, spread, values, most)
 
-  local function give_all()
-    repeat
-      local given, first, why = native.give(self.settings.tasks, items, most)
-      if first then
-        local known, text = pcall(unsendable, why, "items", first)
-        errors[first] = {known and text or why, describe_error(text), ""}
-      end
-    until given == 0 and not first
-  end
-
-  local function give()
-    local place = #self.jobs
-    while self.jobs[place] ~= job do
-      if place == 0 then return end -- it was given up meanwhile
-      place = place - 1
-    end
-    local ok, e = pcall(give_all)
-    if ok then
-      follow_job(self, place)
-    else
-      if type(e) == "string" then e = e:gsub("^luamp/[%w_]+%.lua:%d+: ", "") end
-      give_up_job(self, place, e, describe_error(e), "")
-    end
+  function job.ended(e)
+    finish_map(result, values, job.errors, e)
   end
 
   function job.feed()
-    native.undisturbed(give)
+    native.undisturbed(function()
+      if place_of(self, job) then give(self, job) end
+    end)
   end
 
   native.undisturbed(function()
     check_still_there(self)
-    self.jobs[#self.jobs + 1], self.lists[#self.lists + 1] = job, items
-    give()
+    enter_job(self, job)
+    give(self, job)
   end)
 end
 
@@ -960,9 +993,76 @@ local function map_async(self, f, list, size, callback, error_callback, spread, 
   return result
 end
 
--- An iterator over results: what came, by item, waits until it is asked for. In order, the next one
--- is waited for; otherwise any that is there.
-local function imap(self, f, list, size, ordered)
+-- An iterator over results of a list. The job is one of the pool's while something is on its way.
+--
+-- Whoever stops asking leaves what is ahead to be run for nothing, so there is little of it; but where tasks are
+-- short, the workers and the one who asks would wait for each other all the time. So more is ahead as
+-- long as that is a matter of milliseconds.
+local function imap_list(self, f, list, size, order)
+  local least, most = self.size * LIST_AHEAD, self.size * LIST_AHEAD_FAST
+  local job = list_job(self, f, list, size, false, {}, most, order)
+  local items, errors, more = job.items, job.errors, {}
+  local ahead, fed_at = least, -math.huge
+  local problem -- why not all of the list was given
+  job.is_taken, job.more = true, more
+
+  function job.ended(e)
+    problem = e or problem
+  end
+
+  -- Sets how much is ahead, by how long it took to take half of what was.
+  local function adapt()
+    local now = process.monotonic()
+    ahead = now - fed_at < FAST and math.min(2 * ahead, most) or math.max(ahead // 2, least)
+    native.allow(items, ahead)
+    fed_at = now
+  end
+
+  local function feed()
+    local _, _, _, is_hungry = native.progress(items)
+    local why = why_over(self)
+    if why then
+      give_up_job(job, why) -- what was on its way has been
+    elseif is_hungry then
+      adapt()
+      if not place_of(self, job) then enter_job(self, job) end
+      give(self, job)
+    end
+  end
+
+  local function is_there_or_over()
+    local _, given, settled = native.progress(items)
+    return native.is_item_there(items) or settled == given
+  end
+
+  -- Gives more, and waits for the next item: false when there is none.
+  local function wait()
+    if process.getpid() ~= self.pid then
+      error("a pool, and what it gives, belong to the process that made it", 4)
+    end
+    while true do
+      native.undisturbed(feed)
+      local chunks, _, settled = native.progress(items)
+      if native.is_item_there(items) then return true end -- last: a signal's handler may use the pool
+      if settled == chunks then break end
+      pump_until(self, is_there_or_over)
+    end
+    local why = problem
+    problem = nil
+    if why then raise(why) end
+    return false
+  end
+
+  native.undisturbed(feed)
+  return function()
+    return native.take_item(items, errors, more, wait, raise)
+  end
+end
+
+-- The same of an iterator, or of a list that has a metatable, and so may be read as it is needed: what
+-- came, by item, waits until it is asked for. In order, the next one is waited for; otherwise any that is
+-- there.
+local function imap_iterator(self, f, list, size, ordered)
   local chunk_of, arrived, first_arrived, last_arrived = {}, {}, 1, 0
   local given_out, total = 0, nil
   local job
@@ -979,7 +1079,7 @@ local function imap(self, f, list, size, ordered)
   end
 
   local ahead = type(list) == "function" and READ_AHEAD or LIST_AHEAD
-  job = new_job(self, f, list, size or 1, ahead * self.size, false, {
+  job = new_job(self, f, list, size, ahead * self.size, false, {
     came = function(first, n, values, errors, more)
       arrive(first, n, {values = values, errors = errors or {}, more = more or {}})
     end,
@@ -1038,6 +1138,13 @@ local function imap(self, f, list, size, ordered)
     end
     return item, chunk.values[i]
   end
+end
+
+local function imap(self, f, list, size, is_ordered)
+  if type(list) == "function" or getmetatable(list) ~= nil then
+    return imap_iterator(self, f, list, size or 1, is_ordered)
+  end
+  return imap_list(self, f, list, size or 1, is_ordered and "in order" or "as settled")
 end
 
 function Pool:map_async(f, list, chunksize, callback, error_callback)

@@ -54,12 +54,17 @@ native_sendable(lua_State *L)
     return 1;
 }
 
-/* new_list(n): a table with room for so many, which may come in any order. */
+void
+luampB_push_list(lua_State *L, lua_Integer n)
+{
+    lua_createtable(L, n > 0 && n < INT32_MAX ? (int) n : 0, 0);
+}
+
+/* new_list(n) */
 static int
 native_new_list(lua_State *L)
 {
-    lua_Integer n = luaL_checkinteger(L, 1);
-    lua_createtable(L, n > 0 && n < INT32_MAX ? (int) n : 0, 0);
+    luampB_push_list(L, luaL_checkinteger(L, 1));
     return 1;
 }
 
@@ -197,6 +202,7 @@ luampB_open_pool(lua_State *L)
 {
     luaL_newlib(L, natives);
     luaL_setfuncs(L, luampB_items_natives, 0);
+    luaL_setfuncs(L, luampB_worker_natives, 0);
     require(L, "luamp.process");
     lua_setfield(L, -2, "process");
     luampB_push_process_natives(L);

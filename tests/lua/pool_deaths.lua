@@ -68,6 +68,50 @@ t.test("map with a worker that dies raises, after all else is done", function()
     t.is({next_item()}, {3, 3}, "and goes on")
 end)
 
+t.test("imap in chunks raises for each item of a chunk whose worker died, and goes on", function()
+    local p <close> = pool.Pool(2)
+    local list = {1, 2, 3, 4, 5, 6, 7, 8}
+    for _, method in ipairs {"imap", "imap_unordered"} do
+        local lost, values = 0, {}
+        local next_item = p[method](p, function(x) if x == 5 then die(KILL) end return x, -x end, list, 3)
+        for _ = 1, #list do
+            local ok, i, value, more = pcall(next_item)
+            if ok then
+                values[i] = {value, more}
+            elseif i:find "^worker lost" then
+                lost = lost + 1
+            end
+        end
+        t.is({lost, values[1], values[3], values[4], values[7], values[8], next_item()},
+            {3, {1, -1}, {3, -3}, nil, {7, -7}, {8, -8}, nil}, method)
+    end
+end)
+
+t.test("an item of imap that takes too long raises at its place", function()
+    local p <close> = pool.Pool {processes = 2, timeout = 0.3}
+    local next_item = p:imap(function(x) if x == 2 then process.sleep(600) end return x end, {1, 2, 3, 4})
+    t.is({next_item()}, {1, 1}, "the first")
+    t.raises(next_item, "^task timeout", "the second")
+    t.is({next_item()}, {3, 3}, "the third")
+    t.is({next_item()}, {4, 4}, "the last")
+    t.is(next_item(), nil, "the end")
+end)
+
+t.test("an iterator over a pool that breaks raises why, and ends", function()
+    local p = pool.Pool {processes = 2, initializer = function() error("no database", 0) end}
+    local list = {}
+    for i = 1, 100 do list[i] = i end
+    local next_item, raised = p:imap(print, list), 0
+    for _ = 1, #list do
+        local ok, e = pcall(next_item)
+        if ok then break end
+        if e == "no database" then raised = raised + 1 end
+    end
+    t.ok(raised > 0, raised .. " times")
+    t.is(next_item(), nil, "the end")
+    p:terminate()
+end)
+
 t.test("a task is tried again as often as retries says", function()
     local p <close> = pool.Pool {processes = 2, retries = 2}
     local v = ipc.Value("i", 0)

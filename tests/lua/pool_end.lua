@@ -105,6 +105,63 @@ t.test("terminate ends what runs, and what was pending raises", function()
     p:terminate()
 end)
 
+local function numbers(n)
+    local list = {}
+    for i = 1, n do list[i] = i end
+    return list
+end
+
+-- What an iterator gives until its end: the items, and how often which error.
+local function rest_of(next_item)
+    local items, errors = {}, {}
+    while true do
+        local ok, i = pcall(next_item)
+        if ok and i == nil then return items, errors end
+        if ok then items[#items + 1] = i else errors[i] = (errors[i] or 0) + 1 end
+    end
+end
+
+t.test("close lets an iterator go on to its end", function()
+    for _, method in ipairs {"imap", "imap_unordered"} do
+        local p = pool.Pool(2)
+        local next_item = p[method](p, function(x) return x end, numbers(300))
+        next_item()
+        p:close()
+        local items, errors = rest_of(next_item)
+        t.is({#items, errors}, {299, {}}, method)
+        t.is(p:join(60), true, "join")
+    end
+end)
+
+t.test("join waits for what an iterator has given, and the rest raises once", function()
+    for _, method in ipairs {"imap", "imap_unordered"} do
+        local p = pool.Pool(2)
+        local next_item = p[method](p, function(x) process.sleep(0.001) return x end, numbers(300))
+        next_item()
+        p:close()
+        t.is(p:join(60), true, "join")
+        local items, errors = rest_of(next_item)
+        t.ok(#items > 0 and #items < 299, ("%s gives what was done: %d"):format(method, #items))
+        t.is(errors, {["pool terminated"] = 1}, "then raises")
+        t.is(next_item(), nil, "and has ended")
+    end
+end)
+
+t.test("terminate lets an iterator give what was there, and what was pending raises", function()
+    for _, method in ipairs {"imap", "imap_unordered"} do
+        local p, e = pool.Pool(2), sync.Event()
+        local next_item = p[method](p, function(x) if x == 3 then e:wait() end return x end, numbers(300))
+        next_item()
+        next_item()
+        process.sleep(0.05)
+        p:terminate()
+        local items, errors = rest_of(next_item)
+        t.ok(#items > 0, ("%s: %d are there"):format(method, #items))
+        t.ok(errors["pool terminated"] and next(errors, "pool terminated") == nil, "others raise")
+        t.is(next_item(), nil, "and then it has ended")
+    end
+end)
+
 t.test("terminate ends workers that ignore SIGTERM, and their children", function()
     local p, q = pool.Pool(2), ipc.Queue()
     p:apply_async(function()

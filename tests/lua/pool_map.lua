@@ -296,6 +296,82 @@ t.test("two iterators at once do not take each other's results", function()
     t.is({sum_a, sum_b}, {2870, -210}, "each has its own")
 end)
 
+t.test("what a worker cannot do of a chunk is an error for each of its items", function()
+    local list = numbers(7)
+    list[4] = {io.stdout}
+    local function outcomes(next_item)
+        local seen = {}
+        for _ = 1, 7 do
+            local ok, i = pcall(next_item)
+            seen[#seen + 1] = ok and i or i:match "cannot send list%[4%]%[1%]" or i
+        end
+        return seen, next_item()
+    end
+    local e = "cannot send list[4][1]"
+    t.is({outcomes(p:imap(type, list, 3))}, {{1, 2, 3, e, e, e, 7}, nil}, "imap")
+    local seen, last = outcomes(p:imap_unordered(type, list, 3))
+    table.sort(seen, function(a, b) return tostring(a) < tostring(b) end)
+    t.is({seen, last}, {{1, 2, 3, 7, e, e, e}, nil}, "imap_unordered")
+end)
+
+t.test("a list is read no further ahead than takes some milliseconds", function()
+    for _, method in ipairs {"imap", "imap_unordered"} do
+        local done = ipc.Value("i", 0)
+        local next_item = p[method](p, function() process.sleep(0.002) done:add(1) end, numbers(1000))
+        for _ = 1, 20 do next_item() end
+        process.sleep(0.2)
+        t.ok(done.value <= 52, ("%s, of what takes time: %d done"):format(method, done.value))
+        done = ipc.Value("i", 0)
+        next_item = p[method](p, function() done:add(1) end, numbers(5000))
+        for _ = 1, 2000 do next_item() end
+        process.sleep(0.1)
+        t.ok(done.value <= 2256, ("%s, of what takes none: %d done"):format(method, done.value))
+    end
+end)
+
+t.test("an iterator that is dropped half way leaves nothing behind", function()
+    for i = 1, 40 do
+        local method = i % 2 == 0 and "imap" or "imap_unordered"
+        for item in p[method](p, square, numbers(300), i) do
+            if item > 3 then break end
+        end
+    end
+    t.is(p:map(square, numbers(100), 1), squares(100), "the pool goes on")
+    local deadline = process.monotonic() + 30
+    while not tostring(p):find ", 0 tasks," and process.monotonic() < deadline do p:apply(square, {1}) end
+    t.ok(tostring(p):find ", 0 tasks,", "and has nothing else to do: " .. tostring(p))
+end)
+
+t.test("a callback that runs while an iterator waits may yield", function()
+    local e, n = sync.Event(), 0
+    p:map_async(square, numbers(3), 1, function() n = n + coroutine.yield("in the callback") end)
+    local co = coroutine.wrap(function()
+        local next_item = p:imap(function(x) e:wait() return x end, {5})
+        return next_item()
+    end)
+    t.is(co(), "in the callback", "out of the iterator")
+    e:set()
+    t.is({co(7)}, {1, 5}, "which then goes on")
+    t.is(n, 7, "as the callback does")
+end)
+
+t.test("an iterator belongs to the process that made it", function()
+    local next_item = p:imap(square, numbers(3))
+    process.sleep(0.05)
+    t.is({next_item()}, {1, 1}, "the first")
+    local q = ipc.Queue()
+    local child = process.spawn(function()
+        q:put(select(2, pcall(function()
+            local i = next_item()
+            return i
+        end)))
+    end)
+    t.raises(function() error(q:get(60), 0) end, "pool_map.lua:%d+: a pool, and what it gives, belong",
+        "another raises at its line")
+    child:join()
+    t.is({next_item()}, {2, 4}, "the next")
+end)
+
 t.test("a list may be an iterator", function()
     t.is(p:map(square, (counting(50))), squares(50), "map")
     t.is(p:map(square, (counting(50)), 7), squares(50), "map in chunks")
