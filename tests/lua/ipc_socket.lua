@@ -24,7 +24,8 @@ end
 
 local function descriptors()
     local n = 0
-    for _ in io.popen(("ls /proc/%d/fd"):format(process.getpid())):lines() do
+    local list <close> = io.popen(("ls /proc/%d/fd"):format(process.getpid()))
+    for _ in list:lines() do
         n = n + 1
     end
     return n
