@@ -298,15 +298,19 @@ take_role(struct amp_lock *role, amp_time deadline, struct amp_what *what)
  * so at worst a put takes twice as long; a queue without limit has no wait.
  */
 static bool
-is_far_ahead(const struct amp_cell *q, size_t length)
+is_far_ahead(const struct amp_cell *q, size_t length, uint32_t first)
 {
-    return amp_ring_size(q) * (uint64_t) length > STEP_AHEAD &&
-           !atomic_load_explicit(&q->q_closed, memory_order_relaxed);
+    if (atomic_load_explicit(&q->q_closed, memory_order_relaxed))
+        return false;
+    if (length > STEP_AHEAD && /* then a segment that has been read is all that is wanted */
+        amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed)) != first)
+        return false;
+    return amp_ring_size(q) * (uint64_t) length > STEP_AHEAD;
 }
 
 /* The longer part of the pause, asleep, with the role. */
 static void
-rest(struct amp_cell *q, size_t length, amp_time deadline, struct amp_what *what)
+rest(struct amp_cell *q, size_t length, uint32_t first, amp_time deadline, struct amp_what *what)
 {
     amp_time end = amp_now() + (amp_time) (length / STEP_BYTES);
     if (deadline < end)
@@ -316,7 +320,7 @@ rest(struct amp_cell *q, size_t length, amp_time deadline, struct amp_what *what
     int result = 0;
     while (result == 0) {
         uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_acquire);
-        if (!is_far_ahead(q, length))
+        if (!is_far_ahead(q, length, first))
             break;
         result = sleep_on(q, &q->q_taken, taken, AMP_RING_NO_PUTS | AMP_RING_NO_GETS, end, what);
     }
@@ -333,12 +337,12 @@ keep_step(struct amp_cell *q, size_t length, amp_time deadline, struct amp_what 
         return;
     for (int i = 0; i < AMP_LONG_SPIN; i++) {
         uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_relaxed);
-        if (!is_far_ahead(q, length))
+        if (!is_far_ahead(q, length, first))
             return;
         amp_spin(&q->q_taken, taken);
     }
     if (deadline != AMP_AT_ONCE)
-        rest(q, length, deadline, what);
+        rest(q, length, first, deadline, what);
     if (amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed)) == first)
         atomic_store_explicit(&q->q_taken_in_vain, first, memory_order_relaxed);
 }
