@@ -290,6 +290,7 @@ local kinds_of_bars = {
     },
     {
         name = "share", words = "at least %s of %s, the %s", least = true, ratio = true,
+        has_bound = true,
         measure = function(of, _, results, other, subject)
             local base, ours = median_of(results, other, subject), luamps_median(of)
             return base and ours and ours / base
@@ -298,8 +299,8 @@ local kinds_of_bars = {
 }
 
 -- What a bar of this kind comes to for a program that does no more than the floor and the calls from Lua
--- to C that it takes; nil where that is not known.
-local function bound(figure, kind, results)
+-- to C that it takes; nil where that is not known. `...`: what else the bar says.
+local function bound(figure, kind, results, ...)
     local calls, of = (bars[figure.name] or {}).calls, results[figure.name]
     local call = calls == 0 and 0 or median_of(results, "c_calls", "luamp")
     local floor = median_of(results, figure.name, "floor")
@@ -307,7 +308,8 @@ local function bound(figure, kind, results)
         return nil
     end
     local least = floor + calls * call / 2 / (figure.unit == "µs" and 1000 or 1)
-    return kind.measure({luamp = {least}, floor = of.floor, python = of.python}, figure.unit)
+    return kind.measure({luamp = {least}, floor = of.floor, python = of.python}, figure.unit, results,
+        ...)
 end
 
 -- The line of one bar, which is a number, or a list of a number and what else the kind wants to know.
@@ -331,7 +333,7 @@ local function show_bar(figure, kind, bar, results)
     end
     local line = ("- %s: %s: %s; here %s"):format(reaches(measured) and "holds" or "does not hold",
         figure.name, words, show(measured))
-    local best = bound(figure, kind, results)
+    local best = bound(figure, kind, results, table.unpack(list, 2))
     if best and not reaches(best) then
         local calls = bars[figure.name].calls
         line = ("%s; the floor%s would be %s"):format(line,
