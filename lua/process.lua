@@ -8,15 +8,21 @@
 
 local native, class = ...
 
-local children = {} -- those started here and not yet known to have ended, oldest first
-local exit_functions = {}
-local identity = {} -- numbers from the main process down to this one
-local current
-local parent, parent_name -- the first is made when it is asked for
-local is_daemon, is_bound = false, false -- bound: dies when its parent dies, and so do its children
-local is_worker = false
-local finishing = false
-local abandoned = false -- Ctrl-C has ended it: no thread is waited for
+-- What this process knows of itself. One table, and a child begins with a new one: it copies each page
+-- with something that it changes, or that it makes a part of what was there before.
+local this = {
+  children = {}, -- those started here and not yet known to have ended, oldest first
+  exit_functions = {},
+  identity = {}, -- numbers from the main process down to this one
+  current = nil, -- the process, as an object
+  parent = nil, -- made when it is asked for
+  parent_name = nil,
+  is_daemon = false,
+  is_worker = false,
+  is_bound = false, -- dies when its parent dies, and so do its children
+  finishing = false,
+  abandoned = false, -- Ctrl-C has ended it: no thread is waited for
+}
 
 local Process
 
@@ -27,7 +33,7 @@ local function description(self)
   local what
   if s.closed then
     what = "closed"
-  elseif s.child == nil and s ~= current._process then
+  elseif s.child == nil and s ~= this.current._process then
     what = "not started"
   else
     local code = self.exitcode
@@ -44,10 +50,10 @@ end
 
 local function forget(child)
   local place = child._process.place
-  if place and children[place] == child then -- a copy that was sent elsewhere is in no list
-    table.remove(children, place)
-    for i = place, #children do
-      children[i]._process.place = i
+  if place and this.children[place] == child then -- a copy that was sent elsewhere is in no list
+    table.remove(this.children, place)
+    for i = place, #this.children do
+      this.children[i]._process.place = i
     end
   end
   child._process.place = nil
@@ -87,7 +93,7 @@ end
 local function check_started(self, method)
   local s = check_open(self, method, 1)
   if s.child == nil then
-    if self == current then
+    if self == this.current then
       error("a process cannot " .. method .. " itself", 3)
     end
     error(('process "%s" is not started; call start() first'):format(s.name), 3)
@@ -99,7 +105,7 @@ local computed = {
   name = function(s) return s.name end,
   daemon = function(s) return s.daemon end,
   pid = function(s, self)
-    return s.child and s.pid or self == current and native.getpid() or nil
+    return s.child and s.pid or self == this.current and native.getpid() or nil
   end,
   exitcode = function(s, self)
     if s.child and not s.ended and not s.closed then
@@ -132,7 +138,7 @@ local settable = {
 
 local function next_name()
   local number = native.next_number()
-  local numbers = table.move(identity, 1, #identity, 1, {})
+  local numbers = table.move(this.identity, 1, #this.identity, 1, {})
   numbers[#numbers + 1] = number
   return numbers, "Process-" .. table.concat(numbers, ":")
 end
@@ -142,7 +148,7 @@ Process = class.new("Process", {
   computed = computed, settable = settable,
   begin = function()
     local numbers, name = next_name()
-    return {name = name, identity = numbers, daemon = is_daemon and not is_worker}
+    return {name = name, identity = numbers, daemon = this.is_daemon and not this.is_worker}
   end,
 })
 
@@ -160,7 +166,7 @@ local traceback = native.traceback
 
 local function end_daemons(grace)
   local daemons = {}
-  for _, p in ipairs(children) do
+  for _, p in ipairs(this.children) do
     if p._process.daemon then daemons[#daemons + 1] = p end
   end
   for _, p in ipairs(daemons) do
@@ -188,27 +194,27 @@ end
 local function adopt_children()
   for child, name, daemon in native.left_child do
     local p = other(name, child, daemon)
-    children[#children + 1] = p
-    p._process.place = #children
+    this.children[#this.children + 1] = p
+    p._process.place = #this.children
   end
 end
 
 local function end_children()
   adopt_children()
-  if not children[1] then return end
+  if not this.children[1] then return end
   end_daemons(1)
-  while children[1] do
-    wait_for(children[1])
+  while this.children[1] do
+    wait_for(this.children[1])
   end
 end
 
 local function kill_children()
   adopt_children()
-  for _, p in ipairs(children) do
+  for _, p in ipairs(this.children) do
     native.signal(p._process.child, 9)
   end
-  while children[1] do
-    local child = children[1]
+  while this.children[1] do
+    local child = this.children[1]
     wait_for(child)
     native.end_orphans(child._process.child)
   end
@@ -218,43 +224,44 @@ end
 -- are killed, and nothing else is run.
 local function finish(status, at_once)
   if at_once then
-    abandoned = true
+    this.abandoned = true
     kill_children()
     native.stop_threads(1)
     kill_children() -- of the threads
     native.end_family()
     return status
   end
-  if finishing then
+  if this.finishing then
     return status
   end
-  finishing = true
-  if not abandoned then native.join_threads() end
+  this.finishing = true
+  if not this.abandoned then native.join_threads() end
   end_children()
-  while #exit_functions > 0 do
-    local f = table.remove(exit_functions)
+  while #this.exit_functions > 0 do
+    local f = table.remove(this.exit_functions)
     local ok, message = xpcall(f, traceback)
     if not ok then
       if native.is_interrupt(message) then error(message, 0) end
       native.report(("%s: error in a function given to process.atexit:\n%s\n"):format(
-                      current._process.name, message))
+                      this.current._process.name, message))
       if status == 0 then status = 1 end
     end
   end
-  if not abandoned then native.join_threads() end -- what they started
-  native.stop_threads(abandoned and 0 or 1)
+  if not this.abandoned then native.join_threads() end -- what they started
+  native.stop_threads(this.abandoned and 0 or 1)
   end_children()
   return native.ordered_status(status)
 end
 
--- What a child is from its first moment. Few things, since each may be on a page that it has to copy.
+-- What a child is from its first moment.
 local function become(self)
   local s = self._process
-  parent, parent_name = nil, current._process.name
-  current = self
-  children, exit_functions, finishing, abandoned = {}, {}, false, false
-  identity = s.identity
-  is_daemon, is_worker, is_bound = s.daemon, s.worker, s.bound
+  this = {
+    children = {}, exit_functions = {}, identity = s.identity, current = self,
+    parent_name = this.current._process.name,
+    is_daemon = s.daemon, is_worker = s.worker, is_bound = s.bound,
+    finishing = false, abandoned = false,
+  }
 end
 
 -- In a state that was made in the process: of a thread.
@@ -262,10 +269,10 @@ local function become_known(name, daemon, worker, bound, ...)
   if name == nil then
     name, daemon = "MainProcess", false
   end
-  is_daemon, is_worker, is_bound = daemon, worker, bound
-  identity = {...}
-  current = setmetatable({
-    _process = {name = name, identity = identity, daemon = daemon},
+  this.is_daemon, this.is_worker, this.is_bound = daemon, worker, bound
+  this.identity = {...}
+  this.current = setmetatable({
+    _process = {name = name, identity = this.identity, daemon = daemon},
   }, Process)
 end
 
@@ -278,25 +285,25 @@ local function start(self, s)
       native.report(("%s:\n%s\n"):format(s.name, message))
     end
     return finish(ok and 0 or 1)
-  end, current._process.name, table.unpack(s.identity))
+  end, this.current._process.name, table.unpack(s.identity))
   if not child then
     return false, why
   end
   s.child, s.pid = child, native.pid(child)
-  children[#children + 1] = self
-  s.place = #children
+  this.children[#this.children + 1] = self
+  s.place = #this.children
   return self
 end
 
 function Process:start()
   local s = check_open(self, "start")
-  if s.child or self == current then
+  if s.child or self == this.current then
     error(('process "%s" was started already; a process can be started once'):format(s.name), 2)
   end
-  if is_daemon and not is_worker then
+  if this.is_daemon and not this.is_worker then
     error("a daemon may not start processes", 2)
   end
-  s.bound = s.daemon or s.worker or is_bound
+  s.bound = s.daemon or s.worker or this.is_bound
   return native.undisturbed(start, self, s)
 end
 
@@ -316,7 +323,7 @@ end
 function Process:is_alive()
   local s = check_open(self, "is_alive")
   if s.child == nil then
-    return self == current
+    return self == this.current
   end
   return not wait_for(self, 0)
 end
@@ -370,10 +377,10 @@ become_known(native.identity())
 
 -- What a thread leaves behind at its end is the process's.
 local function leave_children()
-  for _, p in ipairs(children) do
+  for _, p in ipairs(this.children) do
     native.leave_child(p._process.child, p._process.name, p._process.daemon)
   end
-  children = {}
+  this.children = {}
 end
 
 native.set_finish(finish, leave_children)
@@ -393,7 +400,7 @@ function process.spawn(f, ...)
   if type(f) ~= "function" then
     error("spawn takes a function and its arguments, not a " .. type(f), 2)
   end
-  if is_daemon and not is_worker then
+  if this.is_daemon and not this.is_worker then
     error("a daemon may not start processes", 2)
   end
   local p = Process{target = f, args = select("#", ...) > 0 and table.pack(...) or nil}
@@ -405,21 +412,21 @@ function process.spawn(f, ...)
 end
 
 function process.current_process()
-  return current
+  return this.current
 end
 
 function process.parent_process()
-  if parent == nil then
+  if this.parent == nil then
     local child, name = native.parent()
-    parent = child and other(parent_name or name, child)
+    this.parent = child and other(this.parent_name or name, child)
   end
-  return parent
+  return this.parent
 end
 
 function process.active_children()
   adopt_children()
   local alive = {}
-  for _, p in ipairs(table.move(children, 1, #children, 1, {})) do
+  for _, p in ipairs(table.move(this.children, 1, #this.children, 1, {})) do
     if not wait_for(p, 0) then alive[#alive + 1] = p end
   end
   return alive
@@ -429,7 +436,7 @@ function process.atexit(f)
   if type(f) ~= "function" then
     error("atexit takes a function, not a " .. type(f), 2)
   end
-  exit_functions[#exit_functions + 1] = f
+  this.exit_functions[#this.exit_functions + 1] = f
   return f
 end
 

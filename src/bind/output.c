@@ -228,14 +228,15 @@ luampB_output_in_child(void)
 bool
 luampB_flush_output(const char *name)
 {
-    int error = 0;
-    bool failed = (__fpending(stdout) > 0 && fflush(stdout) != 0) || ferror(stdout);
-    if (failed)
-        error = errno;
-    if (luampB_threads_live())
-        fcloseall(); /* writes all streams out, and waits for no lock of theirs */
-    else
+    bool threads_live = luampB_threads_live();
+    if (!threads_live)
         fflush(NULL);
+    else if (__fpending(stdout) > 0)
+        fflush(stdout);
+    bool failed = ferror_unlocked(stdout);
+    int error = failed ? errno : 0;
+    if (threads_live)
+        fcloseall(); /* writes all streams out, and waits for no lock of theirs */
     if (failed)
         dprintf(STDERR_FILENO, "%s: cannot write to standard output: %s\n", name, strerror(error));
     return !failed;
