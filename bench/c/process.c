@@ -1,12 +1,12 @@
 /*
  * Children that do nothing, started and waited for: process N [AT_ONCE [MIB]] prints the
  * microseconds for one. AT_ONCE are started before they are waited for; the parent has MIB in small
- * blocks, as an interpreter has, and as much of them as luamp has private memory when it has run nothing.
+ * blocks, as an interpreter has, and as much of them as luamp has private memory while it does the same.
  */
 #include "floor.h"
 
 #define BLOCK 64
-#define LUAMPS_OWN 140 /* KiB that luamp has written to, beside what a program in C has */
+#define LUAMPS_OWN 216 /* KiB that luamp has written to while it does this, beside what this program has */
 
 static void
 fill_heap(long kib)
