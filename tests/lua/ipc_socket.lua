@@ -449,8 +449,8 @@ t.test("the descriptors go with their objects", function()
     ipc.Client(abstract())
     collectgarbage()
     collectgarbage()
-    until_true(function() return descriptors() == before end) -- one that a child had goes a moment later
-    t.ok(true, "as many as before")
+    until_true(function() return descriptors() <= before end) -- one that a child had goes a moment later
+    t.ok(true, "no more than before")
 end)
 
 t.test("ipc.wait takes connections and listeners, with all else", function()
