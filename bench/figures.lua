@@ -11,12 +11,15 @@ one; where there is none, that subject has no number.
 - `arguments`: what they get after the count.
 - `floor`, `floor_arguments`: of a floor that differs; where `floor` is false, there is none.
 - `commands`: interpreters are measured, not programs of ours.
+- `plain`: the floor is the same program, run by stock Lua.
 - `one_processor`: all its programs are held to one processor, where the system has `taskset`.
 - `slow`: what is prepared takes much longer than what is measured: one round where it is quick.
 ]]
 
 local figures = {
     {"start", "interpreter: start and end", "µs", {100, 100, 30}, commands = true},
+
+    {"tables", "a small table, made and dropped", "ns", {50, 50, 50}, plain = true},
 
     {"process", "process: start and join", "µs", {400, 1000, 200, 100}},
     {"process_1", "the same on one processor", "µs", {400, 1000, 200, 100},

@@ -92,6 +92,8 @@ end
 function command_of.floor(figure, count)
     if figure.commands then
         return start_command(lua, count, "-e ''")
+    elseif figure.plain then
+        return script_command(lua, "lua", figure.name, "lua", count)
     elseif figure.floor == false then
         return nil
     elseif figure.name == "codec" then

@@ -6,7 +6,7 @@
 #include "floor.h"
 
 #define BLOCK 64
-#define LUAMPS_OWN 216 /* KiB that luamp has written to while it does this, beside what this program has */
+#define LUAMPS_OWN 208 /* KiB that luamp has written to while it does this, beside what this program has */
 
 static void
 fill_heap(long kib)

@@ -11,6 +11,7 @@
 #include "core/spawn.h"
 #include "output.h"
 #include "process.h"
+#include "state.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -244,6 +245,7 @@ prepare_child(void *argument)
     lua_State *L = argument;
     is_child = true;
     children_named = 0;
+    luampB_state_in_child(L);
     left_in_child();
     luampB_threads_in_child(L);
     luampB_output_in_child();

@@ -35,6 +35,8 @@ static struct {
     _Atomic pid_t thread;         /* in which it runs */
     volatile sig_atomic_t pending[SIGNALS];
     _Atomic bool interrupted;     /* Ctrl-C has raised an error */
+    bool is_interrupt;            /* SIGINT's handler is luampB_interrupt */
+    bool ends_by_interrupt;       /* SIGINT has its default action as soon as it comes */
     bool leaves_interrupts;       /* SIGINT is ignored in this process only; */
     struct sigaction left;        /* its children have this */
 } signals;
@@ -47,6 +49,11 @@ static void
 on_signal(int number)
 {
     int error = errno;
+    if (number == SIGINT && signals.ends_by_interrupt) {
+        signal(SIGINT, SIG_DFL);
+        kill(getpid(), SIGINT); /* comes when this handler returns */
+        return;
+    }
     /* Should the thread be gone, this one is all that is left: in the child of a foreign fork. */
     if ((pid_t) syscall(SYS_gettid) == signals.thread ||
         syscall(SYS_tgkill, getpid(), signals.thread, number) != 0) {
@@ -188,6 +195,8 @@ push_handler(lua_State *L, int number)
 {
     struct sigaction action;
     sigaction(number, NULL, &action);
+    if (action.sa_handler == on_signal && number == SIGINT && signals.ends_by_interrupt)
+        action.sa_handler = SIG_DFL;
     if (action.sa_handler == on_signal) {
         push_handlers(L);
         lua_rawgeti(L, -1, number);
@@ -220,8 +229,11 @@ set_handler(lua_State *L, int number, int index)
     }
     if (sigaction(number, &action, NULL) != 0)
         luaL_error(L, "signal %d cannot be handled or ignored", number);
-    if (number == SIGINT)
+    if (number == SIGINT) {
         signals.leaves_interrupts = false;
+        signals.is_interrupt = lua_tocfunction(L, index) == luampB_interrupt;
+        signals.ends_by_interrupt = false;
+    }
 }
 
 static int
@@ -368,10 +380,9 @@ luampB_signals_in_child(lua_State *L)
     }
     signals.registry = is_ours ? registry : NULL;
     signals.thread = getpid(); /* it is the only thread */
-    push_handler(L, SIGINT);
-    if (lua_tocfunction(L, -1) == luampB_interrupt)
-        signal(SIGINT, SIG_DFL);
-    lua_pop(L, 1);
+    if (is_ours && signals.is_interrupt) /* the handler stays: to change it would cost each child a page of code */
+        signals.ends_by_interrupt = true;
+    signals.is_interrupt = false;
 }
 
 void

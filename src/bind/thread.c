@@ -26,10 +26,10 @@
  */
 #include "thread.h"
 
-#include "cradle.h"
 #include "ipc.h"
 #include "output.h"
 #include "process.h"
+#include "state.h"
 
 #include <lualib.h>
 
@@ -41,6 +41,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define STATE_MEMORY 32768 /* bytes: what a state with its libraries takes, and half as much again */
 #define NUDGE (SIGRTMAX - 3)
 #define LOOK_AGAIN (50 * AMP_MILLISECOND) /* a nudge may fall between two reads: then it is given again */
 
@@ -472,12 +473,12 @@ live_once(struct thread *thread)
     amp_self.process_mask = &process_mask;
     if (amp_member_enter(thread->member, thread->generation) == 0) {
         thread->tid = (pid_t) amp_self.tid;
-        struct luampB_cradle cradle;
-        lua_State *L = luaL_newstate();
-        if (L != NULL) {
-            luampB_lay_in_cradle(L, &cradle);
+        _Alignas(max_align_t) char first[STATE_MEMORY];
+        struct luampB_state state;
+        luampB_heap_open(&state.heap, first, sizeof first);
+        lua_State *L = luampB_newstate(&state);
+        if (L != NULL)
             lua_pushcfunction(L, live); /* there is room for it, always */
-        }
         if (L == NULL || lua_pcall(L, 0, 0, 0) != LUA_OK) {
             static const char text[] = "not enough memory for a thread\n";
             thread->failure = strdup("not enough memory");
@@ -487,6 +488,7 @@ live_once(struct thread *thread)
         }
         if (L)
             lua_close(L);
+        luampB_heap_close(&state.heap);
         see_begun();
         goes_on = amp_self.held == 0;
         amp_family_end(goes_on);

@@ -13,7 +13,8 @@
 #include "luamp.h"
 
 #include "bind/bind.h"
-#include "heap.h"
+#include "bind/state.h"
+#include "large_pages.h"
 #include "options.h"
 #include "repl.h"
 #include "report.h"
@@ -252,7 +253,6 @@ open_libraries(lua_State *L, const struct options *options)
 
     ours.short_names = options->short_names;
     ours.signals = LUAMP_SIGINT | LUAMP_SIGCHLD | LUAMP_SIGQUIT | LUAMP_SIGNALS_OTHER;
-    ours.in_child = heap_in_child;
     lua_gc(L, LUA_GCSTOP);
     if (options->ignore_environment) {
         lua_pushboolean(L, 1);
@@ -355,6 +355,7 @@ run_state(lua_State *L, struct options *options)
 int
 luamp_main(int argc, char **argv)
 {
+    static struct luampB_state state;
     struct options options;
     lua_State *L;
     int status;
@@ -374,14 +375,15 @@ luamp_main(int argc, char **argv)
     if (options.version_only)
         return EXIT_SUCCESS;
 
-    heap_open();
-    L = luaL_newstate();
+    luampB_heap_open(&state.heap, NULL, 0);
+    large_pages_for(&state.heap);
+    L = luampB_newstate(&state);
     if (L == NULL) {
         report_line("cannot create a Lua state: not enough memory");
         return EXIT_FAILURE;
     }
-    lua_setallocf(L, heap_allocate, NULL);
     status = run_state(L, &options);
     lua_close(L);
+    luampB_heap_close(&state.heap);
     return status;
 }
