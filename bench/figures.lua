@@ -87,6 +87,8 @@ local figures = {
     {"pipe_pingpong", "pipe: there and back", "µs", {30000, 30000, 10000, 5000}},
     {"socket_pingpong", "socket: there and back", "µs", {10000, 30000, 5000},
         floor = "pipe_pingpong"},
+    {"socket_busy", "the same beside other work", "µs", {3000, 0, 1500},
+        program = "socket_pingpong", arguments = "busy", floor = false},
 
     {"pool_start_stop", "pool of 4: start and stop", "µs", {50, 200, 10}},
     {"pool_apply", "pool of 2: apply", "µs", {10000, 30000, 3000}, floor = "queue_pingpong"},

@@ -1,7 +1,16 @@
--- A small integer over a socket of this machine and back: microseconds a round trip.
+-- A small integer over a socket of this machine and back: microseconds a round trip. With `busy` behind the
+-- count, beside a process that computes.
 
 local n = tonumber(arg[1])
 local listener = assert(ipc.Listener("@luamp-bench-" .. process.getpid()))
+
+local busy = process.Process {
+    target = function() while true do end end,
+    daemon = true,
+}
+if arg[2] == "busy" then
+    assert(busy:start())
+end
 
 local function answer()
     local theirs = assert(ipc.Client(listener.address))

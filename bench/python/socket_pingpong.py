@@ -1,4 +1,5 @@
-# A small integer over a socket of this machine and back: microseconds a round trip.
+# A small integer over a socket of this machine and back: microseconds a round trip. With `busy` behind the
+# count, beside a process that computes.
 
 import sys
 import time
@@ -12,12 +13,20 @@ def answer(n, address):
             connection.send(connection.recv())
 
 
+def compute():
+    while True:
+        pass
+
+
 def round_trip(connection, i):
     connection.send(i)
     assert connection.recv() == i
 
 
-def measure(n):
+def measure(n, is_busy):
+    busy = get_context("fork").Process(target=compute, daemon=True)
+    if is_busy:
+        busy.start()
     with Listener(family="AF_UNIX") as listener:
         process = get_context("fork").Process(target=answer, args=(n, listener.address))
         process.start()
@@ -31,4 +40,4 @@ def measure(n):
     return result
 
 
-print(measure(int(sys.argv[1])))
+print(measure(int(sys.argv[1]), sys.argv[2:] == ["busy"]))
