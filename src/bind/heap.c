@@ -5,10 +5,9 @@
  * no search: there is a list of free blocks for each size, in units of eight bytes, and a block is taken
  * from the front of its list and put back there. No lock is needed, since a state is one thread's.
  *
- * A list that is empty gets a batch of blocks from the latest chunk. Blocks of all sizes lie in a chunk in the order in
- * which they were wanted, so a small state touches few pages; and those of one size lie together by the
- * batch, so what is used at the same time, such as the records of calls, does too. In a child that counts: each
- * page that it writes to it has to copy first.
+ * When its list is empty a block is cut from the latest chunk. So blocks of all sizes lie in a chunk in the order in
+ * which they were wanted, and as they die in some order of the kind, those that come next in their lists are not far
+ * from each other either. Around a fork that counts: each page that a process writes to it has to copy first.
  *
  * Chunks go back to the C library when nearly all of the heap is free (too_many): then all free blocks are
  * counted by the chunk that they lie in. That is seldom enough to cost nothing: a program in which as much dies as
@@ -28,7 +27,6 @@
 /* A chunk and the C library's own word lie in CHUNK bytes, so that chunks can follow each other. */
 #define CHUNK ((size_t) 65536)
 #define CHUNK_USED (CHUNK - 2 * sizeof(size_t) - sizeof(struct luampB_chunk))
-#define BATCHES 128 /* of a chunk */
 #define KEPT ((size_t) 32 << 20) /* bytes that may be free for good */
 
 struct luampB_block {
@@ -73,15 +71,15 @@ use(struct luampB_heap *heap, void *memory, size_t size)
 {
     heap->next = memory;
     heap->left = size / LUAMPB_UNIT * LUAMPB_UNIT;
-    heap->batch = size / BATCHES;
 }
 
-/* Half of it and more is in use, or it is not worth the while. */
+/* Three quarters may be free; and an eighth more than what is free already, which was found to be in chunks that
+   are used. */
 static void
 set_too_many(struct luampB_heap *heap)
 {
     size_t most = heap->chunks_size / 4 * 3;
-    size_t more = heap->bytes_free + heap->chunks_size / 8; /* what was found to be in the way stays so for a while */
+    size_t more = heap->bytes_free + heap->chunks_size / 8;
     heap->too_many = most > more ? most : more;
     if (heap->too_many < KEPT)
         heap->too_many = KEPT;
@@ -176,9 +174,9 @@ use_up(struct luampB_heap *heap)
     }
 }
 
-/* Makes a batch of blocks of the class out of what is left, and returns one of them; NULL if it is not enough. */
+/* A block from what is left; NULL if that is not enough. */
 static void *
-carve(struct luampB_heap *heap, size_t class)
+cut(struct luampB_heap *heap, size_t class)
 {
     size_t size = class * LUAMPB_UNIT;
     size_t gap = class % 2 == 0 ? (uintptr_t) heap->next % (2 * LUAMPB_UNIT) : 0;
@@ -186,27 +184,17 @@ carve(struct luampB_heap *heap, size_t class)
         return NULL;
     if (gap > 0)
         put(heap, heap->next, gap / LUAMPB_UNIT);
-    heap->next += gap;
-    heap->left -= gap;
-
-    size_t count = heap->batch / size, most = heap->left / size;
-    if (count > most)
-        count = most;
-    if (count == 0)
-        count = 1;
-    for (size_t i = count - 1; i > 0; i--) /* so that the first comes next */
-        put(heap, heap->next + i * size, class);
-    void *block = heap->next;
-    heap->next += count * size;
-    heap->left -= count * size;
+    void *block = heap->next + gap;
+    heap->next += gap + size;
+    heap->left -= gap + size;
     return block;
 }
 
-/* A block of a class that has none that is free. */
+/* A block of a class that has none in its list. */
 static void *
-refill(struct luampB_heap *heap, size_t class)
+take_unused(struct luampB_heap *heap, size_t class)
 {
-    void *block = carve(heap, class);
+    void *block = cut(heap, class);
     if (block != NULL)
         return block;
     struct luampB_block *list = heap->inherited[class];
@@ -217,7 +205,7 @@ refill(struct luampB_heap *heap, size_t class)
         return list;
     }
     use_up(heap);
-    return add_chunk(heap) ? carve(heap, class) : NULL;
+    return add_chunk(heap) ? cut(heap, class) : NULL;
 }
 
 static void *
@@ -228,7 +216,7 @@ take(struct luampB_heap *heap, size_t size)
     size_t class = class_of(size);
     struct luampB_block *block = heap->free[class];
     if (block == NULL)
-        return refill(heap, class);
+        return take_unused(heap, class);
     heap->free[class] = block->next;
     heap->bytes_free -= class * LUAMPB_UNIT;
     return block;

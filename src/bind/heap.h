@@ -39,7 +39,6 @@ struct luampB_heap {
     size_t chunks_size;
     char *next;   /* what nobody has had yet: of the latest chunk, or of `first` */
     size_t left;  /* bytes of it */
-    size_t batch; /* bytes that become blocks of one size at once */
 
     /* The free blocks of each size, in units; and those that a child has apart. */
     struct luampB_block *free[LUAMPB_CLASSES], *inherited[LUAMPB_CLASSES];
