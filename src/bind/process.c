@@ -27,7 +27,9 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -238,6 +240,22 @@ push_identity(lua_State *L)
 
 static void left_in_child(void);
 
+static int nothing = -1; /* a descriptor of /dev/null, for the stdin of children; or there is none */
+
+/* Sees to it here: what it takes is mapped in this process, and would have to be in each child. */
+static void
+open_nothing(void)
+{
+    struct stat status;
+    if (nothing >= 0 && fstat(nothing, &status) == 0 && S_ISCHR(status.st_mode) &&
+        status.st_rdev == makedev(1, 3))
+        return;
+    int first = open("/dev/null", O_RDONLY | O_CLOEXEC); /* the old number is somebody else's by now */
+    nothing = first < 0 ? -1 : fcntl(first, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (first >= 0)
+        close(first);
+}
+
 /* In the child, with all signals blocked. */
 static void
 prepare_child(void *argument)
@@ -249,39 +267,71 @@ prepare_child(void *argument)
     left_in_child();
     luampB_threads_in_child(L);
     luampB_output_in_child();
-    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (nothing > 0) {
+    if (nothing >= 0)
         dup2(nothing, STDIN_FILENO);
-        close(nothing);
-    }
     luampB_signals_in_child(L);
     luamp_Options options = luampB_options(L);
     if (options.in_child)
         options.in_child(L, options.data);
 }
 
-struct luampB_seed
-luampB_draw_seed(void)
-{
-    struct luampB_seed seed = {.y = 0};
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
-        seed.x = (lua_Integer) amp_now() ^ amp_self.tid;
-    return seed;
-}
-
 void
-luampB_seed(lua_State *L, struct luampB_seed seed)
+luampB_seed(lua_State *L)
 {
-    lua_pushinteger(L, seed.x);
-    lua_pushinteger(L, seed.y);
+    lua_Integer seed[2];
+    if (getrandom(seed, sizeof seed, 0) != sizeof seed) {
+        seed[0] = (lua_Integer) amp_now();
+        seed[1] = amp_self.tid;
+    }
+    lua_pushinteger(L, seed[0]);
+    lua_pushinteger(L, seed[1]);
     lua_call(L, 2, 0);
 }
 
+/*
+ * A child's random numbers are not its parent's. The generator's state is 32 bytes in a userdata that
+ * math.random and math.randomseed share, and any but zeros are one (xoshiro256**, in Lua's lmathlib.c). So the parent draws
+ * the child's, and has its own back behind the fork: in the child it would be code to map and a page to copy. In a state that
+ * another program made, math.randomseed may be any function; the child calls it.
+ */
+struct generator {
+    void *state; /* NULL: the child calls math.randomseed */
+    unsigned char kept[32];
+};
+
 static void
-reseed(lua_State *L, struct luampB_seed seed)
+draw_numbers(lua_State *L, struct generator *generator)
 {
+    unsigned char drawn[sizeof generator->kept];
+    generator->state = NULL;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &seed_key);
+    if (luampB_is_host() && lua_iscfunction(L, -1) && lua_getupvalue(L, -1, 1) != NULL) {
+        if (lua_isuserdata(L, -1) && lua_rawlen(L, -1) == sizeof drawn &&
+            getrandom(drawn, sizeof drawn, 0) == sizeof drawn)
+            generator->state = lua_touserdata(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    if (generator->state) {
+        memcpy(generator->kept, generator->state, sizeof drawn);
+        memcpy(generator->state, drawn, sizeof drawn);
+    }
+}
+
+static void
+keep_numbers(const struct generator *generator)
+{
+    if (generator->state)
+        memcpy(generator->state, generator->kept, sizeof generator->kept);
+}
+
+static void
+use_numbers(lua_State *L, const struct generator *generator)
+{
+    if (generator->state)
+        return;
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &seed_key) == LUA_TFUNCTION)
-        luampB_seed(L, seed);
+        luampB_seed(L);
     else
         lua_pop(L, 1);
 }
@@ -307,10 +357,10 @@ leave(const char *name, int status)
 
 /* The child's life: the function on top of the stack, which gives the exit status. */
 static _Noreturn void
-run_child(lua_State *L, const char *name, struct luampB_seed seed)
+run_child(lua_State *L, const char *name, const struct generator *generator)
 {
     spare_the_heap(L);
-    reseed(L, seed);
+    use_numbers(L, generator);
     int status = 1;
     if (lua_pcall(L, 0, 1, 0) == LUA_OK)
         status = (int) lua_tointeger(L, -1);
@@ -351,14 +401,17 @@ native_start(lua_State *L)
     luampB_join_family(L);
     const struct identity *its = push_identity(L);
     struct child *child = push_child(L);
-    struct luampB_seed seed = luampB_draw_seed(); /* here, where its code is mapped already */
-    luampB_hold_output();
     lua_pushvalue(L, 5);
+    luampB_hold_output();
+    open_nothing();
+    struct generator generator;
+    draw_numbers(L, &generator);
     int result = amp_spawn(name, flags, prepare_child, L, &child->child);
     if (result == AMP_IN_CHILD) {
         identity = its;
-        run_child(L, name, seed);
+        run_child(L, name, &generator);
     }
+    keep_numbers(&generator);
     luampB_release_output();
     lua_pop(L, 1);
     if (result < 0)

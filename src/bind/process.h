@@ -25,14 +25,9 @@ void luampB_leave_children(lua_State *L);
 int luampB_call_with(lua_State *L);
 int luampB_report(lua_State *L);
 
-/* Numbers that no other process or thread has: those of one moment must not draw the same. */
-struct luampB_seed {
-    lua_Integer x, y;
-};
-struct luampB_seed luampB_draw_seed(void);
-
-/* Calls the function on top of the stack, math.randomseed, with it. */
-void luampB_seed(lua_State *L, struct luampB_seed seed);
+/* Calls the function on top of the stack, math.randomseed, with numbers that no other process or thread
+   has: those of one moment must not draw the same. */
+void luampB_seed(lua_State *L);
 
 /* Ends the process as the end of its script would. For its main thread. Never returns. */
 void luampB_exit_process(lua_State *L, int status);

@@ -384,7 +384,7 @@ open_state(lua_State *L, const struct thread *thread)
     lua_getglobal(L, LUA_MATHLIBNAME);
     lua_getfield(L, -1, "randomseed");
     /* Lua's own is the time and an address, which the next state has, too. */
-    luampB_seed(L, luampB_draw_seed());
+    luampB_seed(L);
     luampB_replace_exit(L);
     luampB_open_output(L, true);
     luampB_interruptible(L);
