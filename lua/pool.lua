@@ -132,7 +132,11 @@ local function put_result(results, number, kind, ...)
         end
       end
     end
-    native.put(results, number, "items", values, n, errors, more)
+    local why
+    ok, why = pcall(native.put, results, number, "items", values, n, errors, more)
+    if ok then return end
+    for i = 1, n do errors[i] = errors[i] or {why, why, ""} end -- there is no room for all
+    native.put(results, number, "items", {}, n, errors)
   end
 end
 
