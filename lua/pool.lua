@@ -585,10 +585,13 @@ local function enter_task(self, task, number)
   self.n_pending = self.n_pending + 1
 end
 
+local TERMINATED = {"pool terminated", "pool terminated", ""}
+
 -- What has to be raised now of a pool that a signal's handler, or what the user wrote, has ended since it
 -- was looked at; as results have it.
 local function why_over(self)
-  return self.broken or self.state == "ended" and {"pool terminated", "pool terminated", ""} or nil
+  local is_over = self.state == "ended" or self.is_dismissed
+  return self.broken or is_over and TERMINATED or nil
 end
 
 local function check_still_there(self)
@@ -1127,7 +1130,7 @@ local function imap_iterator(self, f, list, size, ordered)
     end
     job.feed()
     if given_out == total then return nil end
-    pump_until(self, function() return item_there() or self.state == "ended" or self.broken end)
+    pump_until(self, function() return item_there() or why_over(self) end)
     if not item_there() then
       total = given_out
       raise(why_over(self))
@@ -1228,6 +1231,7 @@ end
 
 -- All tasks are done, and there will be no others: the workers find the queue closed, and end.
 local function dismiss(self, deadline)
+  self.is_dismissed = true -- an iterator whose list is not all given gives no more
   self.settings.tasks:close()
   for lease = 0, self.size - 1 do
     local worker = self.workers[lease]
