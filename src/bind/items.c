@@ -262,7 +262,7 @@ native_allow(lua_State *L)
 
 /* give(tasks, items): gives chunks to the workers, until as many are on their way as may be, or some
    hundred are given. Pushes how many; and if the next one cannot be sent, its first item, its length and
-   why: it is settled then. */
+   why: the caller notes that, and settles it. */
 static int
 native_give(lua_State *L)
 {
@@ -276,7 +276,6 @@ native_give(lua_State *L)
     while (items->given < items->chunks && under_way(items) < items->most && n < AT_ONCE_MAX) {
         lua_Integer chunk = items->given++; /* before: a finalizer may use the pool, and give the next */
         if (give_chunk(L, tasks, items, LIST, chunk, text) != LUA_OK) {
-            settle(items, chunk);
             lua_pushinteger(L, n);
             lua_pushinteger(L, first_of(items, chunk));
             lua_pushinteger(L, length_of(items, chunk));
@@ -362,13 +361,13 @@ native_abandon(lua_State *L)
     for (lua_Integer chunk = 0; items->settled < items->chunks; chunk++) {
         if (is_settled(items, chunk))
             continue;
-        settle(items, chunk);
         lua_Integer first = first_of(items, chunk), n = length_of(items, chunk);
         for (lua_Integer i = 0; i < n && !(is_noted && items->order == TOGETHER); i++) {
             lua_pushvalue(L, E);
             lua_rawseti(L, ERRORS, first + i);
             is_noted = true;
         }
+        settle(items, chunk);
     }
     return 1;
 }
