@@ -359,11 +359,31 @@ local function note(self, settled, number, kind, ...)
   return true
 end
 
+local function take_results(self)
+  return note(self, native.collect(self.settings.results, self.lists))
+end
+
+-- The same, where the result that is taken is not lost for want of memory, wherever that is: it comes only once, so
+-- then this is the task's result. A finalizer may take results meanwhile.
+local function take_results_safely(self)
+  local lists = self.lists
+  local outer = lists[0]
+  lists[0] = false
+  local ok, any = pcall(take_results, self)
+  local number = lists[0]
+  lists[0] = outer
+  if ok then return any end
+  note(self, 1) -- chunks may have been settled before
+  if not number or not self.pending[number] and not find_chunk(self, number) then error(any, 0) end
+  settle(self, number, "error", any, describe_error(any), "")
+  return true
+end
+
 -- Takes the results that are there; unless it is to be all, not longer than until something can be
 -- given to the workers. Was there any?
 local function collect(self, all)
   local any = false
-  while note(self, native.collect(self.settings.results, self.lists)) do
+  while take_results_safely(self) do
     any = true
     if not all and next(self.hungry) then break end
   end
@@ -1359,7 +1379,8 @@ local function new_pool(given, inherited)
     state = "running",
     workers = {},
     pending = {}, -- number -> task without a result, but for the chunks of lists
-    jobs = {}, lists = {}, -- lists on their way: Lua's side, and at the same places the native one
+    jobs = {}, lists = {[0] = false}, -- lists on their way: Lua's side, and at the same places the native one; see
+    -- take_results_safely for what else is there
     n_pending = 0, -- how many tasks are in `pending`
     tries = {}, -- number -> how often it was tried again
     due = {first = 1, last = 0}, -- callbacks to be run

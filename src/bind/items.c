@@ -584,7 +584,7 @@ drop(struct amp_message *message)
 /* collect(results, lists): takes the results that are there, and puts values in their places, until
    there is none, or it is another kind of result, or some hundred have come. Pushes how many chunks
    were settled; and of another kind of result its number and its values, or the number, false and why it
-   cannot be received. */
+   cannot be received. lists[0], which is there, is made the number of each result that is taken. */
 static int
 native_collect(lua_State *L)
 {
@@ -604,6 +604,8 @@ native_collect(lua_State *L)
         if (result != 0)
             return luampB_raise(L, "take from a pool", result);
         memcpy(&task, message.bytes, sizeof task);
+        lua_pushinteger(L, task.number);
+        lua_rawseti(L, LISTS, 0);
         if (task.form == LUAMPB_VALUES) {
             lua_pushinteger(L, n);
             lua_pushinteger(L, task.number);
