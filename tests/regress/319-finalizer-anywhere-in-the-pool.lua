@@ -94,11 +94,12 @@ at_each_moment("a pool ended while a task is given to it", function(watched)
     else
         is_over, e = ok, r
     end
-    local workers = tostring(q):match "%d+ workers"
-    local is_as_ended = not is_over and e == "pool terminated" and workers == "0 workers"
-    local is_as_usual = is_over and e == 2 and workers == "1 workers"
+    local state = tostring(q):match "%((%d+ workers)" .. ", " .. tostring(q):match "(%w+)%)$"
     q:terminate()
-    return is_as_ended or is_as_usual, ("%s, %s"):format(e, workers)
+    local is_done = is_over and e == 2 -- also before it was ended, where that was after it was given
+    local is_refused = not is_over and e == "pool terminated"
+    return state == "1 workers, running" and is_done or state == "0 workers, ended" and (is_done or is_refused),
+        ("%s, %s"):format(e, state)
 end, function() q:terminate() end)
 
 q = pool.Pool(1)
