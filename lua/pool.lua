@@ -132,7 +132,11 @@ local function put_result(results, number, kind, ...)
         end
       end
     end
-    native.put(results, number, "items", values, n, errors, more)
+    local why
+    ok, why = pcall(native.put, results, number, "items", values, n, errors, more)
+    if ok then return end
+    for i = 1, n do errors[i] = errors[i] or {why, why, ""} end -- there is no room for all
+    native.put(results, number, "items", {}, n, errors)
   end
 end
 
@@ -201,7 +205,7 @@ local function fail_all(self, ...)
   for _, task in pairs(pending) do
     task.failed(...)
   end
-  for place = #self.jobs, 1, -1 do give_up_job(remove_job(self, place), {...}) end
+  while #self.jobs > 0 do give_up_job(remove_job(self, #self.jobs), {...}) end
 end
 
 local function end_workers(self)
@@ -261,6 +265,13 @@ end
 
 -- Results -----------------------------------------------------------------------------------------
 
+-- The place of a job among the pool's, nil when it has left.
+local function place_of(self, job)
+  for place = #self.jobs, 1, -1 do
+    if self.jobs[place] == job then return place end
+  end
+end
+
 -- Looks whether the job at this place is done with, or is to give more. One whose items are taken leaves
 -- when nothing of it is on its way: it gives more when it is asked for more, which may never be.
 local function follow_job(self, place)
@@ -274,14 +285,15 @@ local function follow_job(self, place)
   end
 end
 
--- Notes that the n items from the first one on have failed; of a job whose values all go together one is
--- enough.
-local function note_failure(job, first, n, e)
+-- Notes that the n items from the first one on have failed, and how; of a job whose values all go together one
+-- is enough.
+local function note_failure(job, first, n, ...)
+  local e = {...}
   for item = first, job.is_taken and first + n - 1 or first do job.errors[item] = e end
 end
 
 -- Notes what came of the n items from the first one on.
-local function note_items(job, first, n, values, errors, more)
+local function note_items(job, first, n, values, _, errors, more)
   native.copy(values, 1, n, job.values, first)
   for i = 1, n do
     local item = first + i - 1
@@ -290,37 +302,23 @@ local function note_items(job, first, n, values, errors, more)
   end
 end
 
--- The task of this number, if it has no result yet: of one call, or a chunk of a list.
-local function find_task(self, number)
-  local task = self.pending[number]
-  if task then return task end
-  local place, first, n = native.owner(self.lists, number)
-  if not place then return nil end
-  local job = self.jobs[place]
-  return {
-    job = job,
-    forget = function() native.settle(job.items, first) end,
-    again = function()
-      put_again("items", first, native.give_again, self.settings.tasks, job.items, number)
-    end,
-    items = function(values, _, errors, more)
-      note_items(job, first, n, values, errors, more)
-      follow_job(self, place)
-    end,
-    failed = function(...)
-      note_failure(job, first, n, {...})
-      follow_job(self, place)
-    end,
-  }
+-- What came of the chunk with this first item is noted: before, that a finalizer that uses the pool does not
+-- find it settled with nothing. Such a one may have made the job leave the pool's, too, or change its place.
+local function end_chunk(self, job, first)
+  native.settle(job.items, first)
+  local place = place_of(self, job)
+  if place then follow_job(self, place) end
 end
 
-local function forget_task(self, number, task)
-  self.tries[number] = nil
-  if task.forget then
-    task.forget()
-  else
-    self.pending[number], self.n_pending = nil, self.n_pending - 1
-  end
+-- The chunk with this number, if it has no result yet: its job, its first item and its length. It has no table
+-- of its own, which could not be made where memory is short.
+local function find_chunk(self, number)
+  local place, first, n = native.owner(self.lists, number)
+  if place then return self.jobs[place], first, n end
+end
+
+local function forget_task(self, number)
+  self.pending[number], self.n_pending = nil, self.n_pending - 1
 end
 
 local function settle(self, number, kind, ...)
@@ -328,19 +326,29 @@ local function settle(self, number, kind, ...)
     if not self.broken then break_pool(self, ...) end
     return
   end
-  local task = find_task(self, number)
-  if task == nil then return end -- a second result of a task that was tried again
-  forget_task(self, number, task)
+  local task = self.pending[number]
+  local job, first, n = find_chunk(self, number)
+  if not task and not job then return end -- a second result of a task that was tried again
+  self.tries[number] = nil
   self.deaths = 0
   -- It comes only once: where stack or memory are short, that is the task's result.
-  local ok, e = pcall(kind == "ok" and task.done or kind == "items" and task.items or task.failed, ...)
-  if not ok then task.failed(e, describe_error(e), "") end
+  if task then
+    forget_task(self, number)
+    local ok, e = pcall(kind == "ok" and task.done or kind == "items" and task.items or task.failed, ...)
+    if not ok then task.failed(e, describe_error(e), "") end
+  else
+    local ok, e = pcall(kind == "items" and note_items or note_failure, job, first, n, ...)
+    if not ok then note_failure(job, first, n, e, describe_error(e), "") end
+    end_chunk(self, job, first)
+  end
 end
 
 local function note(self, settled, number, kind, ...)
   if settled > 0 then
     self.deaths = 0
-    for place = #self.jobs, 1, -1 do follow_job(self, place) end
+    for place = #self.jobs, 1, -1 do
+      if self.jobs[place] then follow_job(self, place) end -- a finalizer may have made some leave
+    end
   end
   if number == nil then return settled > 0 end
   if kind == false then -- it could not be received: this is why
@@ -351,11 +359,31 @@ local function note(self, settled, number, kind, ...)
   return true
 end
 
+local function take_results(self)
+  return note(self, native.collect(self.settings.results, self.lists))
+end
+
+-- The same, where the result that is taken is not lost for want of memory, wherever that is: it comes only once, so
+-- then this is the task's result. A finalizer may take results meanwhile.
+local function take_results_safely(self)
+  local lists = self.lists
+  local outer = lists[0]
+  lists[0] = false
+  local ok, any = pcall(take_results, self)
+  local number = lists[0]
+  lists[0] = outer
+  if ok then return any end
+  note(self, 1) -- chunks may have been settled before
+  if not number or not self.pending[number] and not find_chunk(self, number) then error(any, 0) end
+  settle(self, number, "error", any, describe_error(any), "")
+  return true
+end
+
 -- Takes the results that are there; unless it is to be all, not longer than until something can be
 -- given to the workers. Was there any?
 local function collect(self, all)
   local any = false
-  while note(self, native.collect(self.settings.results, self.lists)) do
+  while take_results_safely(self) do
     any = true
     if not all and next(self.hungry) then break end
   end
@@ -375,6 +403,31 @@ local function how_it_ended(worker)
   return ("ended with exit status %d"):format(code)
 end
 
+-- The task's worker died.
+local function give_again(self, number)
+  local task, job, first = self.pending[number], find_chunk(self, number)
+  if task then
+    task.again()
+  elseif job then
+    put_again("items", first, native.give_again, self.settings.tasks, job.items, number)
+  end
+end
+
+-- The same, and it is not tried again; if it still has no result, for a finalizer may have ended the pool.
+local function fail_task(self, number, e)
+  local text = describe_error(e)
+  local task = self.pending[number]
+  local job, first, n = find_chunk(self, number)
+  self.tries[number] = nil
+  if task then
+    forget_task(self, number)
+    task.failed(e, text, "")
+  elseif job then
+    note_failure(job, first, n, e, text, "")
+    end_chunk(self, job, first)
+  end
+end
+
 -- A worker is dead: what it worked on is tried again or fails, and another takes its place.
 local function bury(self, lease)
   local worker = self.workers[lease]
@@ -384,26 +437,18 @@ local function bury(self, lease)
   self.workers[lease] = nil
   local number, overdue = native.lease_task(self.settings.tasks, lease)
   native.lease_done(self.settings.tasks, lease)
-  local task = number ~= 0 and find_task(self, number)
-  if task then
+  if self.pending[number] or find_chunk(self, number) then -- none has number 0
     local tries = self.tries[number] or 0
     if self.settings.timeout and overdue then
-      forget_task(self, number, task)
-      local text = ("task timeout: %s (pid %d) was ended after %g seconds"):format(
-        worker.name, worker.pid, self.settings.timeout)
-      task.failed(text, text, "")
+      fail_task(self, number, ("task timeout: %s (pid %d) was ended after %g seconds"):format(
+        worker.name, worker.pid, self.settings.timeout))
     elseif tries < self.retries then
       self.tries[number] = tries + 1
-      local ok, e = pcall(task.again)
-      if not ok then
-        forget_task(self, number, task)
-        task.failed(e, describe_error(e), "")
-      end
+      local ok, e = pcall(give_again, self, number)
+      if not ok then fail_task(self, number, e) end
     else
-      forget_task(self, number, task)
-      local text = ("worker lost: %s (pid %d) %s"):format(worker.name, worker.pid,
-                                                         how_it_ended(worker))
-      task.failed(text, text, "")
+      fail_task(self, number, ("worker lost: %s (pid %d) %s"):format(worker.name, worker.pid,
+                                                                     how_it_ended(worker)))
     end
   elseif worker.exitcode ~= 0 then
     self.deaths = self.deaths + 1
@@ -414,7 +459,8 @@ local function bury(self, lease)
       return
     end
   end
-  if not self.broken and (self.state == "running" or has_work(self)) then
+  local is_wanted = not self.broken and (self.state == "running" or has_work(self))
+  if is_wanted and not self.workers[lease] then -- a finalizer that waited for the pool may have hired one
     hire(self, lease) -- where that fails, the others go on; without any, tend() tells
   end
 end
@@ -576,15 +622,25 @@ local function check_chunks(given)
   return given, callback, error_callback
 end
 
+-- The first of n numbers, which nobody else gets.
+local function take_numbers(self, n)
+  local first = self.next_number
+  self.next_number = first + n
+  return first
+end
+
 local function enter_task(self, task, number)
   self.pending[number] = task
   self.n_pending = self.n_pending + 1
 end
 
+local TERMINATED = {"pool terminated", "pool terminated", ""}
+
 -- What has to be raised now of a pool that a signal's handler, or what the user wrote, has ended since it
 -- was looked at; as results have it.
 local function why_over(self)
-  return self.broken or self.state == "ended" and {"pool terminated", "pool terminated", ""} or nil
+  local is_over = self.state == "ended" or self.is_dismissed
+  return self.broken or is_over and TERMINATED or nil
 end
 
 local function check_still_there(self)
@@ -596,8 +652,7 @@ end
 -- terms (see unsendable). Nothing has happened then.
 local function submit(self, task, first, kind, ...)
   check_still_there(self)
-  local number = self.next_number
-  self.next_number = number + 1
+  local number = take_numbers(self, 1)
   if self.retries > 0 then
     local message = table.pack(kind, ...)
     function task.again()
@@ -606,6 +661,7 @@ local function submit(self, task, first, kind, ...)
     end
   end
   local ok, message = pcall(native.put, self.settings.tasks, number, kind, ...)
+  check_still_there(self) -- it may have run a finalizer that ended the pool
   if ok then
     enter_task(self, task, number)
     return true
@@ -908,20 +964,14 @@ local function map_iterator(self, result, f, list, size, spread)
   job.feed()
 end
 
--- The place of a job among the pool's.
-local function place_of(self, job)
-  for place = #self.jobs, 1, -1 do
-    if self.jobs[place] == job then return place end
-  end
-end
-
 -- Gives chunks of the job to the workers, as many as may be on their way.
 local function give_chunks(self, job)
   repeat
     local given, first, n, why = native.give(self.settings.tasks, job.items)
     if first then
       local known, text = pcall(unsendable, why, "items", first)
-      note_failure(job, first, n, {known and text or why, describe_error(text), ""})
+      note_failure(job, first, n, known and text or why, describe_error(text), "")
+      native.settle(job.items, first)
     end
   until given == 0 and not first
 end
@@ -952,9 +1002,8 @@ local function list_job(self, f, list, size, spread, values, most, order)
   elseif self.retries > 0 then
     list = native.copy(list, 1, n, native.new_list(n), 1)
   end
-  local number = self.next_number
+  local number = native.undisturbed(take_numbers, self, n) -- as many as there can be chunks
   local items = native.items(number, list, n, size, values, f, spread, most, order)
-  self.next_number = number + native.progress(items)
   return {items = items, values = values, errors = {}}
 end
 
@@ -1123,7 +1172,7 @@ local function imap_iterator(self, f, list, size, ordered)
     end
     job.feed()
     if given_out == total then return nil end
-    pump_until(self, function() return item_there() or self.state == "ended" or self.broken end)
+    pump_until(self, function() return item_there() or why_over(self) end)
     if not item_there() then
       total = given_out
       raise(why_over(self))
@@ -1224,6 +1273,7 @@ end
 
 -- All tasks are done, and there will be no others: the workers find the queue closed, and end.
 local function dismiss(self, deadline)
+  self.is_dismissed = true -- an iterator whose list is not all given gives no more
   self.settings.tasks:close()
   for lease = 0, self.size - 1 do
     local worker = self.workers[lease]
@@ -1329,7 +1379,8 @@ local function new_pool(given, inherited)
     state = "running",
     workers = {},
     pending = {}, -- number -> task without a result, but for the chunks of lists
-    jobs = {}, lists = {}, -- lists on their way: Lua's side, and at the same places the native one
+    jobs = {}, lists = {[0] = false}, -- lists on their way: Lua's side, and at the same places the native one; see
+    -- take_results_safely for what else is there
     n_pending = 0, -- how many tasks are in `pending`
     tries = {}, -- number -> how often it was tried again
     due = {first = 1, last = 0}, -- callbacks to be run

@@ -262,7 +262,7 @@ native_allow(lua_State *L)
 
 /* give(tasks, items): gives chunks to the workers, until as many are on their way as may be, or some
    hundred are given. Pushes how many; and if the next one cannot be sent, its first item, its length and
-   why: it is settled then. */
+   why: the caller notes that, and settles it. */
 static int
 native_give(lua_State *L)
 {
@@ -276,7 +276,6 @@ native_give(lua_State *L)
     while (items->given < items->chunks && under_way(items) < items->most && n < AT_ONCE_MAX) {
         lua_Integer chunk = items->given++; /* before: a finalizer may use the pool, and give the next */
         if (give_chunk(L, tasks, items, LIST, chunk, text) != LUA_OK) {
-            settle(items, chunk);
             lua_pushinteger(L, n);
             lua_pushinteger(L, first_of(items, chunk));
             lua_pushinteger(L, length_of(items, chunk));
@@ -362,13 +361,13 @@ native_abandon(lua_State *L)
     for (lua_Integer chunk = 0; items->settled < items->chunks; chunk++) {
         if (is_settled(items, chunk))
             continue;
-        settle(items, chunk);
         lua_Integer first = first_of(items, chunk), n = length_of(items, chunk);
         for (lua_Integer i = 0; i < n && !(is_noted && items->order == TOGETHER); i++) {
             lua_pushvalue(L, E);
             lua_rawseti(L, ERRORS, first + i);
             is_noted = true;
         }
+        settle(items, chunk);
     }
     return 1;
 }
@@ -585,7 +584,7 @@ drop(struct amp_message *message)
 /* collect(results, lists): takes the results that are there, and puts values in their places, until
    there is none, or it is another kind of result, or some hundred have come. Pushes how many chunks
    were settled; and of another kind of result its number and its values, or the number, false and why it
-   cannot be received. */
+   cannot be received. lists[0], which is there, is made the number of each result that is taken. */
 static int
 native_collect(lua_State *L)
 {
@@ -605,6 +604,8 @@ native_collect(lua_State *L)
         if (result != 0)
             return luampB_raise(L, "take from a pool", result);
         memcpy(&task, message.bytes, sizeof task);
+        lua_pushinteger(L, task.number);
+        lua_rawseti(L, LISTS, 0);
         if (task.form == LUAMPB_VALUES) {
             lua_pushinteger(L, n);
             lua_pushinteger(L, task.number);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* queues(n, name): the tasks, with n leases, and the results. */
 static int
@@ -110,12 +111,12 @@ void
 luampB_limit_task(lua_State *L, struct amp_cell *tasks, uint32_t lease, double seconds)
 {
     static timer_t timer;
-    static bool has_timer;
-    if (!has_timer) {
+    static pid_t owner; /* a worker's own worker is forked from it, and inherits no timer */
+    if (owner != getpid()) {
         struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
         if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
             luampB_raise(L, "limit the time of a task", -errno);
-        has_timer = true;
+        owner = getpid();
     }
     amp_time deadline = seconds > 0 ? amp_deadline(seconds) : 0;
     struct itimerspec when = {

@@ -346,7 +346,7 @@ run_text(lua_State *L, const struct luampB_task *task)
     return after_run(L);
 }
 
-/* Puts what a run has left as the result of the task: false when it cannot be sent. */
+/* Puts what a run has left as the result of the task: false when it cannot be sent, or there is no room. */
 static bool
 put_result(lua_State *L, struct amp_cell *results, const struct luampB_task *task,
            enum luampB_form form)
@@ -366,8 +366,10 @@ put_result(lua_State *L, struct amp_cell *results, const struct luampB_task *tas
     }
     out.prefix = &result;
     out.prefix_length = sizeof result;
-    luampB_put_encoded(L, results, &out);
-    return true;
+    struct amp_what what = {.kind = AMP_QUEUE, .cell = amp_cell_index(results)};
+    int failure = luampB_send(L, results, &out, AMP_FOREVER, &what);
+    lua_settop(L, top);
+    return failure == 0;
 }
 
 /* Makes of what a run has left, and cannot be sent, what run_items would give. */
@@ -378,6 +380,11 @@ push_as_run(lua_State *L, const struct luampB_task *task, enum luampB_form form)
         lua_createtable(L, 1, 0);
         lua_insert(L, -2);
         lua_rawseti(L, -2, 1);
+    } else if (form == LUAMPB_SCALARS) {
+        const struct luampB_text *text = lua_touserdata(L, TEXT);
+        lua_Integer n = (lua_Integer) task->n;
+        luampB_push_list(L, n);
+        luampB_spread_scalars(L, text->bytes, text->bytes + text->length, lua_gettop(L), 1, n);
     }
     lua_pushinteger(L, (lua_Integer) task->n);
     lua_pushnil(L);

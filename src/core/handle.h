@@ -149,7 +149,8 @@ struct amp_cell {
             amp_word q_done;                 /* tasks done */
             uint32_t q_leases;               /* run of leases, or 0 */
             uint32_t q_leases_n;
-            _Atomic uint32_t q_taken_in_vain; /* count of takes that a producer has paused at */
+            _Atomic uint32_t q_taken_in_vain; /* count of takes that a producer has paused at, */
+            _Atomic uint32_t q_vain_pauses;  /* and how often in a row none came of it */
             _Atomic uint32_t q_watched;      /* a consumer is awake for the next message; see ring.h */
         };
         struct {                             /* AMP_PIPE_END: its queues, or 0 */

@@ -28,6 +28,7 @@ struct frame {
 #define STEP_LENGTH (128u << 10) /* of messages from this on, so many bytes ahead are enough */
 #define STEP_AHEAD (2u << 20)
 #define STEP_BYTES 2 /* that new memory takes in a nanosecond */
+#define VAIN_PAUSES 7 /* in a row, from which on a consumer may be waited for at one take in 64 */
 #define COPY_MAX 4096u /* a message up to this is copied out, a larger one is read in place */
 
 #define POSITION(page, offset) ((uint64_t) (page) << 32 | (offset))
@@ -294,9 +295,36 @@ take_role(struct amp_lock *role, amp_time deadline, struct amp_what *what)
  * A producer of large messages that is far ahead writes each into memory that no cache has yet, and
  * the consumer reads it from where it has left all caches: several times slower for both than to go
  * in step. So it pauses for a consumer that is at work, and for no other: one that took nothing the
- * last time is not waited for until it takes again. It pauses for as long as new memory would cost it,
- * so at worst a put takes twice as long; a queue without limit has no wait.
+ * last time is not waited for until it takes again. It pauses for as long as new memory would cost it, which
+ * is a put's time over again where it would get new memory, and several times that where it would not. So one
+ * that takes between the puts and never in a pause, as a thread that does both, is waited for ever less often.
+ * A queue without limit has no wait.
  */
+
+/* May a consumer that has taken so many be waited for? After the nth pause in a row in which it took nothing, when
+   it has taken 2^(n - 1) since. Relaxed, here and where it is written: two producers that mix these up pause
+   once more, or less. */
+static bool
+is_worth_a_pause(const struct amp_cell *q, uint32_t taken)
+{
+    uint32_t pauses = atomic_load_explicit(&q->q_vain_pauses, memory_order_relaxed);
+    uint32_t since = amp_count_difference(
+        taken, atomic_load_explicit(&q->q_taken_in_vain, memory_order_relaxed));
+    return since >= 1u << (pauses > 0 ? pauses - 1 : 0);
+}
+
+static void
+note_pause(struct amp_cell *q, uint32_t first)
+{
+    uint32_t pauses = 0;
+    if (amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed)) == first) {
+        pauses = atomic_load_explicit(&q->q_vain_pauses, memory_order_relaxed) + 1;
+        atomic_store_explicit(&q->q_taken_in_vain, first, memory_order_relaxed);
+    }
+    atomic_store_explicit(&q->q_vain_pauses, pauses < VAIN_PAUSES ? pauses : VAIN_PAUSES,
+                          memory_order_relaxed);
+}
+
 static bool
 is_far_ahead(const struct amp_cell *q, size_t length, uint32_t first)
 {
@@ -333,18 +361,20 @@ keep_step(struct amp_cell *q, size_t length, amp_time deadline, struct amp_what 
     if (length < STEP_LENGTH)
         return;
     uint32_t first = amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed));
-    if (atomic_load_explicit(&q->q_taken_in_vain, memory_order_relaxed) == first)
+    if (!is_worth_a_pause(q, first))
         return;
     for (int i = 0; i < AMP_LONG_SPIN; i++) {
         uint32_t taken = atomic_load_explicit(&q->q_taken, memory_order_relaxed);
-        if (!is_far_ahead(q, length, first))
+        if (!is_far_ahead(q, length, first)) {
+            if (i > 0)
+                note_pause(q, first);
             return;
+        }
         amp_spin(&q->q_taken, taken);
     }
     if (deadline != AMP_AT_ONCE)
         rest(q, length, first, deadline, what);
-    if (amp_count(atomic_load_explicit(&q->q_taken, memory_order_relaxed)) == first)
-        atomic_store_explicit(&q->q_taken_in_vain, first, memory_order_relaxed);
+    note_pause(q, first);
 }
 
 int

@@ -761,6 +761,23 @@ test_step(void)
     tap_unhold(q);
 }
 
+/* One thread puts and takes in turn: nobody takes while it pauses, and it hardly ever does. */
+static void
+test_step_alone(void)
+{
+    struct amp_cell *q = queue(0, 0);
+    int pauses = 0;
+    for (int i = 0; i < 4; i++)
+        put_room(q, AMP_AT_ONCE);
+    for (int i = 0; i < 120; i++) {
+        take_room(q);
+        put_room(q, AMP_FOREVER);
+        pauses += has_slept(q);
+    }
+    ok(pauses > 0 && pauses < 10, "who puts and takes in turn pauses %d times of 120", pauses);
+    tap_unhold(q);
+}
+
 /* The one that sleeps is stopped, as by a debugger; another waits behind it. */
 static void
 test_stopped_sleeper(void)
@@ -1033,6 +1050,7 @@ main(void)
     test_segments();
     test_reading();
     test_step();
+    test_step_alone();
     test_close();
     test_prepare_wait();
     test_tasks();

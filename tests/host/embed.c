@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static int count;
 static int failed;
@@ -342,6 +343,89 @@ test_options(void)
     lua_close(L);
 }
 
+/* The allocation that is refused, counted from here; negative: none. It is refused to our own process only, and
+   again when Lua has collected its garbage for it. */
+static long allocations_left = -1;
+static int refusals;
+static pid_t refused;
+
+static void *
+allocate(void *unused, void *block, size_t old, size_t size)
+{
+    int grows = block == NULL || size > old;
+
+    (void) unused;
+    if (size == 0) {
+        free(block);
+        return NULL;
+    }
+    if (grows && allocations_left >= 0 && getpid() == refused && allocations_left-- == 0) {
+        allocations_left = ++refusals % 2 == 1 ? 0 : -1;
+        return NULL;
+    }
+    return realloc(block, size);
+}
+
+/* refuse(n): the allocation after n others. The last one: was it reached? */
+static int
+refuse(lua_State *L)
+{
+    lua_pushboolean(L, refusals > 0);
+    refusals = 0;
+    allocations_left = (long) luaL_checkinteger(L, 1);
+    return 1;
+}
+
+/* A pool's iterator brings every item, or an error, and ends, whichever allocation is refused while it is read. */
+static void
+test_memory(void)
+{
+    lua_State *L = lua_newstate(allocate, NULL);
+
+    if (L == NULL)
+        exit(EXIT_FAILURE);
+    refused = getpid();
+    luaL_openlibs(L);
+    luamp_openlibs(L);
+    lua_register(L, "refuse", refuse);
+    ok(succeeds(L,
+                "local pool, signal = require 'luamp.pool', require 'luamp.signal'\n"
+                "local p <close> = pool.Pool(1)\n"
+                "local function same(x) if x == 7 then error('seven', 0) end return x end\n"
+                "local function listed(x) return {same(x)} end\n"
+                "local function two(x) return same(x), x end\n"
+                "local list = {}\n"
+                "for i = 1, 40 do list[i] = i end\n"
+                "signal.signal(signal.SIGALRM, signal.SIG_DFL)\n"
+                "for way, f in ipairs {same, listed, two} do\n"
+                "    for size = 1, 4, 3 do\n"
+                "        local n = 0\n"
+                "        repeat\n"
+                "            local it = p:imap(f, list, size)\n"
+                "            signal.alarm(60)\n" /* ends the test, where it waits for ever */
+                "            refuse(n)\n"
+                "            local seen, failures, has_failed = 0, 0, false\n"
+                "            repeat\n"
+                "                local ok, i, v = pcall(it)\n"
+                "                if ok and i then\n"
+                "                    seen = seen + 1\n"
+                "                    assert((way == 2 and v[1] or v) == list[i])\n"
+                "                elseif not ok then\n"
+                "                    failures = failures + 1\n"
+                "                    has_failed = has_failed or i ~= 'seven'\n"
+                "                end\n"
+                "            until ok and not i\n"
+                "            local is_reached = refuse(-1)\n"
+                "            signal.alarm(0)\n"
+                "            assert(failures > 0 and (has_failed or seen + failures == #list))\n"
+                "            n = n + 1\n"
+                "        until not is_reached\n"
+                "    end\n"
+                "end"),
+       "an iterator of a pool ends, with an error, when it had no memory for an item");
+    lua_close(L);
+}
+
 int
 main(void)
 {
@@ -374,6 +458,7 @@ main(void)
     test_two_states();
     test_messages();
     test_options();
+    test_memory();
 
     printf("1..%d\n", count);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
