@@ -21,7 +21,7 @@
 /* The word of a run's first page. */
 #define RUN_USED UINT64_C(1)
 #define RUN_WARM UINT64_C(2) /* free, its memory still there */
-#define RUN_COLD UINT64_C(3) /* free, its memory given back */
+#define RUN_COLD UINT64_C(3) /* free, its memory given back, or some of it */
 #define RUN_STATE(word) ((word) & 3)
 #define RUN_LENGTH(word) ((uint32_t) ((word) >> 2) & 0x3fffffffu)
 #define RUN_OWNER(word) ((uint32_t) ((word) >> 32))
@@ -29,8 +29,9 @@
     ((uint64_t) (owner) << 32 | (uint64_t) (length) << 2 | (state))
 
 #define SEARCH_MAX 512              /* runs that one search looks at before it takes new pages */
-#define WARM_MAX (64u << 20)        /* free bytes that are kept warm */
-#define COLD_RUN_MIN (256u << 10)   /* a shorter run is not worth a system call */
+#define WARM_MAX (64u << 20)        /* bytes in free runs that are kept warm */
+#define MEMORY_STEP (4u << 20)      /* bytes: the kernel lets nobody else get memory of the arena meanwhile */
+#define LARGE_RUN (256u << 10)      /* bytes; a shorter run is not worth a system call */
 
 struct amp_arena amp_arena = {.descriptor = -1};
 
@@ -81,8 +82,8 @@ lay_out(struct amp_header *h, uint64_t size)
     h->h_cells_max = (uint32_t) cells;
 }
 
-int
-amp_arena_back(uint64_t offset, uint64_t length)
+static int
+back_step(uint64_t offset, uint64_t length)
 {
     int result;
     do
@@ -91,6 +92,15 @@ amp_arena_back(uint64_t offset, uint64_t length)
     if (result == 0 || errno == EOPNOTSUPP)
         return 0;
     return errno == ENOSPC ? -ENOMEM : -errno;
+}
+
+int
+amp_arena_back(uint64_t offset, uint64_t length)
+{
+    int failure = 0;
+    for (uint64_t done = 0; done < length && failure == 0; done += MEMORY_STEP)
+        failure = back_step(offset + done, length - done < MEMORY_STEP ? length - done : MEMORY_STEP);
+    return failure;
 }
 
 int
@@ -201,7 +211,7 @@ repair(struct amp_header *h)
 {
     memset(h->h_recent, 0, sizeof h->h_recent);
     h->h_rover = 0;
-    h->h_free = 0;
+    h->h_free = h->h_warm = 0;
     for (uint32_t page = 0; page < h->h_top;) {
         uint64_t word = word_of(page);
         uint32_t length = RUN_LENGTH(word);
@@ -211,6 +221,8 @@ repair(struct amp_header *h)
         }
         if (RUN_STATE(word) != RUN_USED)
             h->h_free += length;
+        if (RUN_STATE(word) == RUN_WARM)
+            h->h_warm += length;
         page += length;
     }
 }
@@ -263,43 +275,47 @@ recall(struct amp_header *h, uint32_t length, uint32_t *page)
     return false;
 }
 
-/* Joins a free run with the free runs behind it. */
+/* Joins a free run with the free runs behind it: with those in its own state, or with all, to a cold one. */
 static uint64_t
-join(struct amp_header *h, uint32_t page, uint64_t word)
+join(struct amp_header *h, uint32_t page, uint64_t word, bool with_all)
 {
     for (;;) {
         uint32_t next = page + RUN_LENGTH(word);
         if (next >= h->h_top)
             return word;
         uint64_t behind = word_of(next);
-        if (RUN_STATE(behind) == RUN_USED)
+        if (RUN_STATE(behind) == RUN_USED || (RUN_STATE(behind) != RUN_STATE(word) && !with_all))
             return word;
-        uint64_t state = RUN_STATE(word) == RUN_WARM && RUN_STATE(behind) == RUN_WARM ? RUN_WARM
-                                                                                     : RUN_COLD;
+        if (RUN_STATE(behind) != RUN_STATE(word)) /* one of them was warm */
+            h->h_warm -= RUN_LENGTH(RUN_STATE(word) == RUN_WARM ? word : behind);
+        uint64_t state = RUN_STATE(behind) == RUN_STATE(word) ? RUN_STATE(word) : RUN_COLD;
         word = RUN(state, RUN_LENGTH(word) + RUN_LENGTH(behind), 0);
         set_word(page, word);
         set_word(next, 0);
     }
 }
 
-/* First fit from the rover on, among the next `most` runs. */
+/* Among the next `most` runs from the rover on: the first warm one that is long enough, or else the first cold one.
+   With `joins_all`, the first that is long enough when it is joined to all that is free behind it. */
 static bool
-search(struct amp_header *h, uint32_t length, uint32_t most, uint32_t *found)
+search(struct amp_header *h, uint32_t length, uint32_t most, bool joins_all, uint32_t *found)
 {
     if (h->h_free < length)
         return false;
     uint32_t page = h->h_rover < h->h_top ? h->h_rover : 0;
     if (RUN_LENGTH(word_of(page)) == 0)
         page = 0; /* the run that the rover stood on was joined to another */
+    bool is_found = false, takes_first = joins_all || h->h_warm < length;
     uint32_t start = page;
     for (uint32_t looked = 0; looked < most; looked++) {
         uint64_t word = word_of(page);
-        if (RUN_STATE(word) != RUN_USED) {
-            word = join(h, page, word);
+        if (RUN_STATE(word) == RUN_WARM || (RUN_STATE(word) == RUN_COLD && !is_found)) {
+            word = join(h, page, word, joins_all);
             if (RUN_LENGTH(word) >= length) {
                 *found = page;
-                h->h_rover = page;
-                return true;
+                is_found = true;
+                if (takes_first || RUN_STATE(word) == RUN_WARM)
+                    break;
             }
         }
         uint32_t next = page + RUN_LENGTH(word);
@@ -309,53 +325,91 @@ search(struct amp_header *h, uint32_t length, uint32_t most, uint32_t *found)
             break;
         page = next;
     }
-    h->h_rover = page;
-    return false;
+    h->h_rover = is_found ? *found : page;
+    return is_found;
 }
 
-/* New pages at the top. */
+/* New pages at the top, as a free run. A large one has no memory yet: it is cold. */
 static int
 extend(struct amp_header *h, uint32_t length, uint32_t *page)
 {
     if (length > h->h_pages_max - h->h_top)
         return -ENOMEM;
+    bool is_large = (uint64_t) length * AMP_PAGE >= LARGE_RUN;
     uint32_t end = h->h_top + length;
     if (end > h->h_backed) {
         uint32_t ahead = h->h_top / 8 < 16 ? 16 : h->h_top / 8 > 256 ? 256 : h->h_top / 8;
-        if (ahead > h->h_pages_max - end)
+        if (is_large)
+            ahead = 0;
+        else if (ahead > h->h_pages_max - end)
             ahead = h->h_pages_max - end;
-        int failure = amp_arena_back(h->h_pages + (uint64_t) h->h_backed * AMP_PAGE,
-                                     (uint64_t) (end + ahead - h->h_backed) * AMP_PAGE);
-        if (failure == 0)
-            failure = amp_arena_back(h->h_map + (uint64_t) h->h_backed * 8,
-                                     (uint64_t) (end + ahead - h->h_backed) * 8);
+        uint32_t more = end + ahead - h->h_backed;
+        int failure = amp_arena_back(h->h_map + (uint64_t) h->h_backed * 8, (uint64_t) more * 8);
+        if (failure == 0 && !is_large)
+            failure = amp_arena_back(h->h_pages + (uint64_t) h->h_backed * AMP_PAGE,
+                                     (uint64_t) more * AMP_PAGE);
         if (failure != 0)
             return failure;
         h->h_backed = end + ahead;
     }
     *page = h->h_top;
+    set_word(*page, RUN(is_large ? RUN_COLD : RUN_WARM, length, 0));
+    AMP_COMPILER_BARRIER();
+    h->h_top = end;
+    h->h_free += length;
+    if (!is_large)
+        h->h_warm += length;
     return 0;
 }
 
-/* Makes the beginning of a free run a used one. */
-static int
+/* Makes the beginning of a free run a used one. True when it is still to get memory. */
+static bool
 use_free_run(struct amp_header *h, uint32_t page, uint32_t length, uint32_t owner)
 {
-    uint64_t word = word_of(page);
+    uint64_t word = word_of(page), state = RUN_STATE(word);
     uint32_t rest = RUN_LENGTH(word) - length;
-    if (RUN_STATE(word) == RUN_COLD) {
-        int failure = amp_arena_back(h->h_pages + (uint64_t) page * AMP_PAGE,
-                                     (uint64_t) length * AMP_PAGE);
-        if (failure != 0)
-            return failure;
-    }
     if (rest > 0) /* the rest first: until our own word says so it is inside of our run */
-        set_word(page + length, RUN(RUN_STATE(word), rest, 0));
+        set_word(page + length, RUN(state, rest, 0));
     set_word(page, RUN(RUN_USED, length, owner));
     h->h_free -= length;
-    return 0;
+    if (state == RUN_WARM)
+        h->h_warm -= length;
+    return state == RUN_COLD;
 }
 
+static void
+free_run(struct amp_header *h, uint32_t page, uint64_t state)
+{
+    uint32_t length = RUN_LENGTH(word_of(page));
+    set_word(page, RUN(state, length, 0));
+    h->h_free += length;
+    if (state == RUN_WARM) {
+        h->h_warm += length;
+        remember(h, page, length);
+    }
+    if (page < h->h_rover)
+        h->h_rover = page;
+}
+
+/* Is the memory of a run to go back to the system when the run is freed? */
+static bool
+is_to_go(const struct amp_header *h, uint64_t size)
+{
+    return size >= LARGE_RUN && (uint64_t) h->h_warm * AMP_PAGE + size > WARM_MAX;
+}
+
+static void
+give_back(uint32_t page)
+{
+    char *memory = amp_page_at(page);
+    uint64_t size = amp_arena_run_size(page);
+    for (uint64_t done = 0; done < size; done += MEMORY_STEP)
+        madvise(memory + done, size - done < MEMORY_STEP ? size - done : MEMORY_STEP, MADV_REMOVE);
+}
+
+/* Memory takes long to get and to give back, some tenths of a millisecond for a megabyte. Both happen while the run
+   is the owner's and the lock is free. A death in between leaves the owner a run without memory; it is
+   reclaimed, and what is large and reclaimed is cold. */
 int
 amp_arena_take(uint64_t size, uint32_t owner, uint32_t *page)
 {
@@ -363,45 +417,36 @@ amp_arena_take(uint64_t size, uint32_t owner, uint32_t *page)
         return -ENOMEM;
     uint32_t length = size == 0 ? 1 : (uint32_t) ((size + AMP_PAGE - 1) / AMP_PAGE);
     struct amp_header *h = enter();
-    bool is_found = recall(h, length, page) || search(h, length, SEARCH_MAX, page);
+    bool is_found = recall(h, length, page) || search(h, length, SEARCH_MAX, false, page) ||
+                    search(h, length, SEARCH_MAX, true, page);
     int failure = is_found ? 0 : extend(h, length, page);
-    if (failure != 0 && search(h, length, UINT32_MAX, page)) { /* however far it is */
-        is_found = true;
+    if (failure != 0 && search(h, length, UINT32_MAX, true, page)) /* however far it is */
         failure = 0;
-    }
-    if (is_found) {
-        failure = use_free_run(h, *page, length, owner);
-    } else if (failure == 0) {
-        set_word(*page, RUN(RUN_USED, length, owner));
-        AMP_COMPILER_BARRIER();
-        h->h_top = *page + length;
-    }
+    bool needs_memory = failure == 0 && use_free_run(h, *page, length, owner);
     leave(h);
+    if (needs_memory)
+        failure = amp_arena_back(h->h_pages + (uint64_t) *page * AMP_PAGE,
+                                 (uint64_t) length * AMP_PAGE);
+    if (needs_memory && failure != 0) {
+        enter();
+        free_run(h, *page, RUN_COLD);
+        leave(h);
+    }
     return failure;
-}
-
-static void
-free_run(struct amp_header *h, uint32_t page)
-{
-    uint32_t length = RUN_LENGTH(word_of(page));
-    uint64_t state = RUN_WARM;
-    if ((uint64_t) length * AMP_PAGE >= COLD_RUN_MIN &&
-        ((uint64_t) h->h_free + length) * AMP_PAGE > WARM_MAX &&
-        madvise(amp_page_at(page), (size_t) length * AMP_PAGE, MADV_REMOVE) == 0)
-        state = RUN_COLD;
-    set_word(page, RUN(state, length, 0));
-    h->h_free += length;
-    if (state == RUN_WARM)
-        remember(h, page, length);
-    if (page < h->h_rover)
-        h->h_rover = page;
 }
 
 void
 amp_arena_free(uint32_t page)
 {
+    uint64_t state = RUN_WARM;
     struct amp_header *h = enter();
-    free_run(h, page);
+    if (is_to_go(h, amp_arena_run_size(page))) {
+        leave(h);
+        give_back(page);
+        state = RUN_COLD;
+        enter();
+    }
+    free_run(h, page, state);
     leave(h);
 }
 
@@ -417,8 +462,12 @@ amp_arena_reclaim(uint32_t owner, bool (*keep)(uint32_t page, void *argument), v
     struct amp_header *h = enter();
     for (uint32_t page = 0; page < h->h_top;) {
         uint64_t word = word_of(page);
-        if (RUN_STATE(word) == RUN_USED && RUN_OWNER(word) == owner && !keep(page, argument))
-            free_run(h, page);
+        if (RUN_STATE(word) == RUN_USED && RUN_OWNER(word) == owner && !keep(page, argument)) {
+            uint64_t size = amp_arena_run_size(page);
+            if (is_to_go(h, size))
+                give_back(page);
+            free_run(h, page, size < LARGE_RUN ? RUN_WARM : RUN_COLD);
+        }
         page += RUN_LENGTH(word);
     }
     leave(h);

@@ -51,9 +51,10 @@ struct amp_header {
 
     struct amp_lock h_arena_lock;    /* guards what follows down to h_warm */
     uint32_t h_top;                  /* first page that was never part of a run */
-    uint32_t h_backed;               /* pages up to here have memory */
+    uint32_t h_backed;               /* pages up to here have memory, but for those of cold runs */
     uint32_t h_rover;                /* where the next search begins */
     uint32_t h_free;                 /* pages in free runs; a guess that the repair recounts */
+    uint32_t h_warm;                 /* those of them in warm runs; the same */
     uint32_t h_recent[AMP_RECENT_LENGTHS][AMP_RECENT_EACH];
 
     struct amp_lock h_roster_lock;   /* guards the taking of slots */

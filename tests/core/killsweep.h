@@ -19,6 +19,10 @@
 #ifndef KILLSWEEP_H
 #define KILLSWEEP_H
 
+#ifndef SWEEP_PAGES
+#define SWEEP_PAGES 2000 /* pages that all scenarios together can have needed at a time */
+#endif
+
 #include "objects.h"
 
 #include <limits.h>
@@ -346,7 +350,7 @@ sweep_main(const struct scenario *scenarios, size_t n, amp_time budget, int argc
     }
     struct amp_header *h = amp_arena.header;
     diag("%u slots, %u cells, %u pages", amp_members_top(), atomic_load(&h->h_cells_top), h->h_top);
-    ok(amp_members_top() < 20 && atomic_load(&h->h_cells_top) < 200 && h->h_top < 2000,
+    ok(amp_members_top() < 20 && atomic_load(&h->h_cells_top) < 200 && h->h_top < SWEEP_PAGES,
        "after all these deaths slots, cells and pages are used again, not new ones");
     diag("swept: %d operations, %ld deaths, %lld seconds", swept.operations, swept.deaths,
          (long long) ((amp_now() - begin) / AMP_SECOND));

@@ -223,6 +223,16 @@ test_cold(void)
     ok(right, "and can be had again");
     for (int i = 0; i < 4; i++)
         amp_arena_free(page[i]);
+
+    size = UINT64_C(1) << 20;
+    tap_need(amp_arena_take(size, index, &page[0]) == 0);
+    memset(amp_page_at(page[0]), 0x55, size);
+    amp_arena_free(page[0]);
+    right = amp_arena_take(size, index, &page[1]) == 0 && page[1] == page[0];
+    for (uint64_t i = 0; i < size; i += AMP_PAGE)
+        right = right && ((unsigned char *) amp_page_at(page[1]))[i] == 0x55;
+    ok(right, "a run keeps its memory however much there is that has none");
+    amp_arena_free(page[1]);
     tap_unhold(cell);
 }
 

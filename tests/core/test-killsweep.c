@@ -2,6 +2,10 @@
  * The kill sweep: whatever a member is doing with an object of the arena, it may be killed after any
  * instruction of it. See killsweep.h for how it is done, and test-killsweep-sockets.c for connections.
  */
+/* So large that its memory is had and given back without the arena's lock. */
+#define COLD_RUN (UINT64_C(65) << 20)
+#define SWEEP_PAGES (2000 + COLD_RUN / AMP_PAGE)
+
 #include "killsweep.h"
 
 #include <sys/prctl.h>
@@ -2095,6 +2099,14 @@ take_run(void)
 }
 
 static void
+take_and_free_cold_run(void)
+{
+    uint32_t page;
+    if (amp_arena_take(COLD_RUN, amp_cell_index(world.cell), &page) == 0)
+        amp_arena_free(page);
+}
+
+static void
 prepare_runs(void)
 {
     uint32_t before, page, after;
@@ -2141,6 +2153,21 @@ check_runs(void)
             return "two runs overlap";
         amp_arena_free(page[i]);
     }
+    return NULL;
+}
+
+static const char *
+check_cold_runs(void)
+{
+    const char *failure = check_runs();
+    uint32_t page;
+    if (failure)
+        return failure;
+    if (amp_arena_take(COLD_RUN, amp_cell_index(world.cell), &page) != 0)
+        return "the arena gives no large run any more";
+    unsigned char *bytes = amp_page_at(page);
+    bytes[0] = bytes[COLD_RUN - 1] = 1;
+    amp_arena_free(page);
     return NULL;
 }
 
@@ -2519,6 +2546,8 @@ static const struct scenario scenarios[] = {
     {"a run of pages, taken", prepare_owner, NULL, NULL, take_run, NULL, NULL, check_runs, false},
     {"runs of pages, freed and joined", prepare_runs, NULL, NULL, free_and_take_run, NULL, NULL,
      check_runs, false},
+    {"a large run, that gets memory and gives it back", prepare_owner, NULL, NULL,
+     take_and_free_cold_run, NULL, NULL, check_cold_runs, false},
     {"a slot reserved for a child", prepare_event, NULL, NULL, reserve_slot, NULL, NULL,
      check_nothing, false},
     {"a child that becomes a member, and leaves", reserve_for_victim, be_no_member, NULL,
