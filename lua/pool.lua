@@ -87,7 +87,7 @@ end
 local function run_task(inherited, kind, f, ...)
   if kind == "call" then
     local args, kwargs = ...
-    return outcome(xpcall(call_with, failure, f, args, kwargs))
+    return outcome(xpcall(native.run_call, failure, f, args, kwargs))
   elseif kind == "items" then
     local list, n, spread = ...
     return "items", native.run_items(failure, f, list, 1, n, spread and call_spread or nil)

@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define RESULTS_MAX 200000 /* of one call: a fifth of what Lua's stack can hold */
+
 /* Notes in the table at *index, which is made when it is first needed, that t[i] is the value on
    top. Pops that. */
 static void
@@ -437,6 +439,17 @@ run_chunk(lua_State *L, const struct luampB_task *task)
     }
 }
 
+/* run_call(f, args, kwargs): as call_with, but so many results are an error that pass on the stack from here to
+   who waits for them, once in each function on the way, does not bear. */
+static int
+native_run_call(lua_State *L)
+{
+    int n = luampB_call_with(L);
+    if (n > RESULTS_MAX)
+        return luaL_error(L, "too many results: %d, and at most %d can be sent; return them in a table", n, RESULTS_MAX);
+    return n;
+}
+
 /*
  * serve(tasks, lease, results, failure, spread_call, limit, most): takes tasks and runs them, until
  * one is there for Lua to see to, or there will be no more, or it has run so many. Pushes how many it
@@ -495,6 +508,7 @@ native_serve(lua_State *L)
 }
 
 const luaL_Reg luampB_worker_natives[] = {
+    {"run_call", native_run_call},
     {"run_items", native_run_items},
     {"serve", native_serve},
     {NULL, NULL},
