@@ -9,9 +9,10 @@
  * which they were wanted, and as they die in some order of the kind, those that come next in their lists are not far
  * from each other either. Around a fork that counts: each page that a process writes to it has to copy first.
  *
- * Chunks go back to the C library when nearly all of the heap is free (too_many): then all free blocks are
- * counted by the chunk that they lie in. That is seldom enough to cost nothing: a program in which as much dies as
- * is born never comes to it.
+ * Chunks in which nothing is used go back to the C library when nearly all of the heap is free (too_many), or when
+ * it grows although much of it is free, in blocks of other sizes (too_large): then all free blocks are counted by the chunk that
+ * they lie in. That is seldom enough to cost nothing: a program in which as much dies as is born, and of the
+ * same sizes, never comes to it.
  *
  * Invariants: a block of `size` bytes, of at most LUAMPB_SMALL, is round(size) units long, and at a multiple of 16 if that is
  * one, as a value that must be aligned so is a multiple of 16 long. Each byte of a chunk behind its header that is
@@ -85,23 +86,6 @@ set_too_many(struct luampB_heap *heap)
         heap->too_many = KEPT;
 }
 
-static bool
-add_chunk(struct luampB_heap *heap)
-{
-    void *memory;
-    if (posix_memalign(&memory, CHUNK, CHUNK - 2 * sizeof(size_t)) != 0)
-        return false;
-    if (heap->chunk_added)
-        heap->chunk_added();
-    struct luampB_chunk *chunk = memory;
-    chunk->next = heap->chunks;
-    heap->chunks = chunk;
-    heap->chunks_size += CHUNK_USED;
-    set_too_many(heap);
-    use(heap, chunk + 1, CHUNK_USED);
-    return true;
-}
-
 static void
 count_free(struct luampB_heap *heap, const struct luampB_block *list, size_t class)
 {
@@ -156,6 +140,28 @@ give_back(struct luampB_heap *heap)
         }
     }
     set_too_many(heap);
+}
+
+static bool
+add_chunk(struct luampB_heap *heap)
+{
+    if (heap->chunks_size >= heap->too_large && heap->bytes_free > KEPT &&
+        heap->bytes_free > heap->chunks_size / 4) {
+        give_back(heap);
+        heap->too_large = heap->chunks_size + heap->chunks_size / 8;
+    }
+    void *memory;
+    if (posix_memalign(&memory, CHUNK, CHUNK - 2 * sizeof(size_t)) != 0)
+        return false;
+    if (heap->chunk_added)
+        heap->chunk_added();
+    struct luampB_chunk *chunk = memory;
+    chunk->next = heap->chunks;
+    heap->chunks = chunk;
+    heap->chunks_size += CHUNK_USED;
+    set_too_many(heap);
+    use(heap, chunk + 1, CHUNK_USED);
+    return true;
 }
 
 /*

@@ -43,7 +43,8 @@ struct luampB_heap {
     /* The free blocks of each size, in units; and those that a child has apart. */
     struct luampB_block *free[LUAMPB_CLASSES], *inherited[LUAMPB_CLASSES];
     size_t bytes_free; /* in both */
-    size_t too_many;   /* of these, so that it is time to look for chunks that are not used */
+    size_t too_many;   /* of these, so that it is time to look for chunks that are not used; */
+    size_t too_large;  /* the same of chunks_size, when the heap grows beside much that is free */
 };
 
 /* Begins in `first`, `size` bytes, aligned as malloc's, or in nothing (NULL, 0). */

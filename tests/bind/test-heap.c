@@ -188,6 +188,29 @@ test_giving_back(void)
 }
 
 static void
+test_sizes(void)
+{
+    luampB_heap_open(&heap, NULL, 0);
+    struct node *early = make_list(100 * MIB);
+    for (size_t size = 64; size <= 512; size += 64) {
+        struct node *list = NULL;
+        for (size_t bytes = 0; bytes < 60 * MIB; bytes += size) {
+            struct node *node = luampB_heap_allocate(&heap, NULL, 0, size);
+            tap_need(node != NULL);
+            *node = (struct node) {.next = list, .size = size, .check = size * 31};
+            list = node;
+        }
+        if (!is_whole(list))
+            ok(false, "blocks of %zu bytes", size);
+        thin_list(list, 0);
+    }
+    ok(heap.chunks_size < 200 * MIB && is_whole(early),
+       "what was free in one size is used in others: 480 MiB in %zu", heap.chunks_size / MIB);
+    thin_list(early, 0);
+    luampB_heap_close(&heap);
+}
+
+static void
 test_child(void)
 {
     enum { MANY = 100 };
@@ -230,6 +253,7 @@ main(void)
     test_blocks();
     test_large();
     test_giving_back();
+    test_sizes();
     test_child();
     return tap_done();
 }
