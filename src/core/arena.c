@@ -205,12 +205,13 @@ amp_arena_drop(void)
 
 /* A thread died with the arena's lock: at most one run is half joined or half taken, which its
    first word decides. Words inside of runs are zeroed again, what was guessed is forgotten or
-   counted. */
+   counted. Pages that a large run was to have had from the top have no memory. */
 static void
 repair(struct amp_header *h)
 {
     memset(h->h_recent, 0, sizeof h->h_recent);
     h->h_rover = 0;
+    h->h_backed = h->h_top;
     h->h_free = h->h_warm = 0;
     for (uint32_t page = 0; page < h->h_top;) {
         uint64_t word = word_of(page);
