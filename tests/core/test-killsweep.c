@@ -2205,6 +2205,17 @@ prepare_nothing_free(void)
     take_all_for_another();
 }
 
+/* All that is free is one run without memory. */
+static void
+prepare_cold_run(void)
+{
+    uint32_t page;
+    prepare_owner();
+    tap_need(amp_arena_take(COLD_RUN, amp_cell_index(world.cell), &page) == 0);
+    take_all_for_another();
+    amp_arena_free(page);
+}
+
 static void
 take_new_large_run(void)
 {
@@ -2596,6 +2607,8 @@ static const struct scenario scenarios[] = {
     {"runs of pages, freed and joined", prepare_runs, NULL, NULL, free_and_take_run, NULL, NULL,
      check_runs, false},
     {"a large run of new pages, taken", prepare_nothing_free, NULL, NULL, take_new_large_run, NULL, NULL,
+     check_runs_of_both, false},
+    {"a small run, taken from one without memory", prepare_cold_run, NULL, NULL, take_run, NULL, NULL,
      check_runs_of_both, false},
     {"a large run, that gets memory and gives it back", prepare_owner, NULL, NULL,
      take_and_free_cold_run, NULL, NULL, check_cold_runs, false},
