@@ -205,12 +205,13 @@ amp_arena_drop(void)
 
 /* A thread died with the arena's lock: at most one run is half joined or half taken, which its
    first word decides. Words inside of runs are zeroed again, what was guessed is forgotten or
-   counted. */
+   counted. Pages that a large run was to have had from the top have no memory. */
 static void
 repair(struct amp_header *h)
 {
     memset(h->h_recent, 0, sizeof h->h_recent);
     h->h_rover = 0;
+    h->h_backed = h->h_top;
     h->h_free = h->h_warm = 0;
     for (uint32_t page = 0; page < h->h_top;) {
         uint64_t word = word_of(page);
@@ -362,8 +363,8 @@ extend(struct amp_header *h, uint32_t length, uint32_t *page)
     return 0;
 }
 
-/* Makes the beginning of a free run a used one. True when it is still to get memory. */
-static bool
+/* Makes the beginning of a free run a used one. */
+static void
 use_free_run(struct amp_header *h, uint32_t page, uint32_t length, uint32_t owner)
 {
     uint64_t word = word_of(page), state = RUN_STATE(word);
@@ -374,7 +375,6 @@ use_free_run(struct amp_header *h, uint32_t page, uint32_t length, uint32_t owne
     h->h_free -= length;
     if (state == RUN_WARM)
         h->h_warm -= length;
-    return state == RUN_COLD;
 }
 
 static void
@@ -407,27 +407,38 @@ give_back(uint32_t page)
         madvise(memory + done, size - done < MEMORY_STEP ? size - done : MEMORY_STEP, MADV_REMOVE);
 }
 
-/* Memory takes long to get and to give back, some tenths of a millisecond for a megabyte. Both happen while the run
-   is the owner's and the lock is free. A death in between leaves the owner a run without memory; it is
-   reclaimed, and what is large and reclaimed is cold. */
+static int
+back_run(uint32_t page, uint32_t length)
+{
+    return amp_arena_back(amp_arena.header->h_pages + (uint64_t) page * AMP_PAGE, (uint64_t) length * AMP_PAGE);
+}
+
+/* Memory takes long to get and to give back, some tenths of a millisecond for a megabyte. For a large run both happen
+   while the run is the owner's and the lock is free. A death in between leaves the owner a run without
+   memory; it is reclaimed, and what is large and reclaimed is cold. What is small and reclaimed is warm, so a small run
+   has its memory before it is anybody's. */
 int
 amp_arena_take(uint64_t size, uint32_t owner, uint32_t *page)
 {
     if (size > (uint64_t) amp_arena.header->h_pages_max * AMP_PAGE)
         return -ENOMEM;
     uint32_t length = size == 0 ? 1 : (uint32_t) ((size + AMP_PAGE - 1) / AMP_PAGE);
+    bool is_large = (uint64_t) length * AMP_PAGE >= LARGE_RUN;
     struct amp_header *h = enter();
     bool is_found = recall(h, length, page) || search(h, length, SEARCH_MAX, false, page) ||
                     search(h, length, SEARCH_MAX, true, page);
     int failure = is_found ? 0 : extend(h, length, page);
     if (failure != 0 && search(h, length, UINT32_MAX, true, page)) /* however far it is */
         failure = 0;
-    bool needs_memory = failure == 0 && use_free_run(h, *page, length, owner);
+    bool is_cold = failure == 0 && RUN_STATE(word_of(*page)) == RUN_COLD;
+    if (is_cold && !is_large)
+        failure = back_run(*page, length);
+    if (failure == 0)
+        use_free_run(h, *page, length, owner);
     leave(h);
-    if (needs_memory)
-        failure = amp_arena_back(h->h_pages + (uint64_t) *page * AMP_PAGE,
-                                 (uint64_t) length * AMP_PAGE);
-    if (needs_memory && failure != 0) {
+    if (is_cold && is_large)
+        failure = back_run(*page, length);
+    if (is_cold && is_large && failure != 0) {
         enter();
         free_run(h, *page, RUN_COLD);
         leave(h);

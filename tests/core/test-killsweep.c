@@ -4,11 +4,12 @@
  */
 /* So large that its memory is had and given back without the arena's lock. */
 #define COLD_RUN (UINT64_C(65) << 20)
-#define SWEEP_PAGES (2000 + COLD_RUN / AMP_PAGE)
+#define SWEEP_PAGES (2000 + 3 * COLD_RUN / AMP_PAGE)
 
 #include "killsweep.h"
 
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #define BUDGET (25 * AMP_SECOND)
 
@@ -2091,6 +2092,18 @@ prepare_owner(void)
     world.cell = tap_object(AMP_VALUE, "owner of runs");
 }
 
+/* Had each page of the run memory before it is written to? Who writes to one that has none ends by SIGBUS where the
+   system is full. */
+static bool
+has_memory(uint32_t page, int value)
+{
+    struct stat before, after;
+    fstat(amp_arena.descriptor, &before);
+    memset(amp_page_at(page), value, amp_arena_run_size(page));
+    fstat(amp_arena.descriptor, &after);
+    return before.st_blocks == after.st_blocks;
+}
+
 static void
 take_run(void)
 {
@@ -2145,7 +2158,8 @@ check_runs(void)
     for (uint32_t i = 0; i < 20; i++) {
         if (amp_arena_take((i % 7 + 1) * AMP_PAGE, amp_cell_index(world.cell), &page[i]) != 0)
             return "the arena gives no runs any more";
-        memset(amp_page_at(page[i]), (int) i, (i % 7 + 1) * AMP_PAGE);
+        if (!has_memory(page[i], (int) i))
+            return "a run has no memory";
     }
     for (uint32_t i = 0; i < 20; i++) {
         const unsigned char *bytes = amp_page_at(page[i]);
@@ -2165,10 +2179,59 @@ check_cold_runs(void)
         return failure;
     if (amp_arena_take(COLD_RUN, amp_cell_index(world.cell), &page) != 0)
         return "the arena gives no large run any more";
-    unsigned char *bytes = amp_page_at(page);
-    bytes[0] = bytes[COLD_RUN - 1] = 1;
+    if (!has_memory(page, 1))
+        return "a large run has no memory";
     amp_arena_free(page);
     return NULL;
+}
+
+/* All that is free becomes another's. */
+static void
+take_all_for_another(void)
+{
+    uint32_t page;
+    const struct amp_header *h = amp_arena.header;
+    world.other = tap_object(AMP_VALUE, "owner of all that was free");
+    for (uint32_t n = 512; n > 0; n /= 2) {
+        uint32_t top = h->h_top;
+        while (h->h_free >= n && h->h_top == top) {
+            if (amp_arena_take(n * AMP_PAGE, amp_cell_index(world.other), &page) != 0)
+                break; /* nowhere so many in a row */
+        }
+    }
+}
+
+static void
+prepare_nothing_free(void)
+{
+    prepare_owner();
+    take_all_for_another();
+}
+
+/* All that is free is one run without memory. */
+static void
+prepare_cold_run(void)
+{
+    uint32_t page;
+    prepare_owner();
+    tap_need(amp_arena_take(COLD_RUN, amp_cell_index(world.cell), &page) == 0);
+    take_all_for_another();
+    amp_arena_free(page);
+}
+
+static void
+take_new_large_run(void)
+{
+    uint32_t page;
+    amp_arena_take(64 * AMP_PAGE, amp_cell_index(world.cell), &page);
+}
+
+static const char *
+check_runs_of_both(void)
+{
+    const char *failure = check_runs();
+    amp_arena_reclaim(amp_cell_index(world.other), keep_none, NULL);
+    return failure;
 }
 
 /* The victim is the parent's half of a fork. */
@@ -2546,6 +2609,10 @@ static const struct scenario scenarios[] = {
     {"a run of pages, taken", prepare_owner, NULL, NULL, take_run, NULL, NULL, check_runs, false},
     {"runs of pages, freed and joined", prepare_runs, NULL, NULL, free_and_take_run, NULL, NULL,
      check_runs, false},
+    {"a large run of new pages, taken", prepare_nothing_free, NULL, NULL, take_new_large_run, NULL, NULL,
+     check_runs_of_both, false},
+    {"a small run, taken from one without memory", prepare_cold_run, NULL, NULL, take_run, NULL, NULL,
+     check_runs_of_both, false},
     {"a large run, that gets memory and gives it back", prepare_owner, NULL, NULL,
      take_and_free_cold_run, NULL, NULL, check_cold_runs, false},
     {"a slot reserved for a child", prepare_event, NULL, NULL, reserve_slot, NULL, NULL,
