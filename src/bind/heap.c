@@ -9,14 +9,15 @@
  * which they were wanted, and as they die in some order of the kind, those that come next in their lists are not far
  * from each other either. Around a fork that counts: each page that a process writes to it has to copy first.
  *
- * Chunks in which nothing is used go back to the C library when nearly all of the heap is free (too_many), or when
- * it grows although much of it is free, in blocks of other sizes (too_large): then all free blocks are counted by the chunk that
- * they lie in. That is seldom enough to cost nothing: a program in which as much dies as is born, and of the
- * same sizes, never comes to it.
+ * All that is free is looked at when that is nearly all of the heap (too_many), when the heap grows although much of it
+ * is free, in blocks of other sizes (too_large), and when there is no memory. Neighbours become one: a chunk in
+ * which nothing is used goes back to the C library, and what is long enough for many blocks is a span, to be cut
+ * anew. That is seldom enough to cost nothing: a program in which as much dies as is born, and of the same sizes, never
+ * comes to it.
  *
  * Invariants: a block of `size` bytes, of at most LUAMPB_SMALL, is round(size) units long, and at a multiple of 16 if that is
- * one, as a value that must be aligned so is a multiple of 16 long. Each byte of a chunk behind its header that is
- * not `left` is in exactly one block.
+ * one, as a value that must be aligned so is a multiple of 16 long. Each unit of a chunk behind its header that is
+ * not `left` is in exactly one block or span.
  */
 #include "heap.h"
 
@@ -28,15 +29,23 @@
 /* A chunk and the C library's own word lie in CHUNK bytes, so that chunks can follow each other. */
 #define CHUNK ((size_t) 65536)
 #define CHUNK_USED (CHUNK - 2 * sizeof(size_t) - sizeof(struct luampB_chunk))
+#define UNITS (CHUNK / LUAMPB_UNIT)
+#define SPAN ((size_t) 1024)     /* bytes of the shortest */
 #define KEPT ((size_t) 32 << 20) /* bytes that may be free for good */
 
 struct luampB_block {
     struct luampB_block *next;
 };
 
+struct luampB_span {
+    struct luampB_span *next;
+    size_t size;
+};
+
 struct luampB_chunk {
     struct luampB_chunk *next;
-    size_t bytes_free; /* as the last look has counted */
+    size_t bytes_free;                /* as the last look has counted, */
+    unsigned char is_free[UNITS / 8]; /* and which: a bit for each unit */
 };
 
 static size_t
@@ -54,8 +63,30 @@ put(struct luampB_heap *heap, void *place, size_t class)
     heap->bytes_free += class * LUAMPB_UNIT;
 }
 
+/* Puts so many bytes into the lists, in blocks as long as they can be. */
+static void
+put_all(struct luampB_heap *heap, char *from, size_t size)
+{
+    while (size > 0) {
+        size_t class = (size < LUAMPB_SMALL ? size : LUAMPB_SMALL) / LUAMPB_UNIT;
+        if (class % 2 == 0 && (uintptr_t) from % (2 * LUAMPB_UNIT) != 0)
+            class--;
+        put(heap, from, class);
+        from += class * LUAMPB_UNIT;
+        size -= class * LUAMPB_UNIT;
+    }
+}
+
+/* What blocks are cut from next. */
+static void
+use(struct luampB_heap *heap, void *memory, size_t size)
+{
+    heap->next = memory;
+    heap->left = size / LUAMPB_UNIT * LUAMPB_UNIT;
+}
+
 /*
- * Chunks.
+ * The look at all that is free.
  */
 
 /* NULL: the block lies in the memory that the heap began with. */
@@ -68,10 +99,64 @@ chunk_of(const struct luampB_heap *heap, const void *block)
 }
 
 static void
-use(struct luampB_heap *heap, void *memory, size_t size)
+mark(struct luampB_chunk *chunk, const void *from, size_t size)
 {
-    heap->next = memory;
-    heap->left = size / LUAMPB_UNIT * LUAMPB_UNIT;
+    size_t unit = ((uintptr_t) from - (uintptr_t) chunk) / LUAMPB_UNIT;
+    for (size_t end = unit + size / LUAMPB_UNIT; unit < end; unit++)
+        chunk->is_free[unit / 8] |= (unsigned char) (1u << unit % 8);
+    chunk->bytes_free += size;
+}
+
+/* Takes the blocks that are in chunks out of the list, and marks them there. */
+static void
+mark_list(struct luampB_heap *heap, struct luampB_block **list, size_t class)
+{
+    while (*list != NULL) {
+        struct luampB_block *block = *list;
+        struct luampB_chunk *chunk = chunk_of(heap, block);
+        if (chunk == NULL) {
+            list = &block->next;
+            continue;
+        }
+        *list = block->next;
+        heap->bytes_free -= class * LUAMPB_UNIT;
+        mark(chunk, block, class * LUAMPB_UNIT);
+    }
+}
+
+static void
+mark_spans(struct luampB_heap *heap)
+{
+    while (heap->spans != NULL) {
+        struct luampB_span *span = heap->spans;
+        heap->spans = span->next;
+        heap->bytes_free -= span->size;
+        mark(chunk_of(heap, span), span, span->size);
+    }
+}
+
+/* Makes spans of the units that are marked, and blocks of what is too short. Returns the bytes in spans. */
+static size_t
+join_marked(struct luampB_heap *heap, const struct luampB_chunk *chunk)
+{
+    size_t in_spans = 0;
+    for (size_t unit = 0; unit < UNITS; unit++) {
+        size_t begin = unit;
+        while (unit < UNITS && (chunk->is_free[unit / 8] >> unit % 8 & 1))
+            unit++;
+        size_t size = (unit - begin) * LUAMPB_UNIT;
+        char *from = (char *) chunk + begin * LUAMPB_UNIT;
+        if (size < SPAN) {
+            put_all(heap, from, size);
+            continue;
+        }
+        struct luampB_span *span = (struct luampB_span *) from;
+        *span = (struct luampB_span) {.next = heap->spans, .size = size};
+        heap->spans = span;
+        heap->bytes_free += size;
+        in_spans += size;
+    }
+    return in_spans;
 }
 
 /* Three quarters may be free; and an eighth more than what is free already, which was found to be in chunks that
@@ -86,70 +171,45 @@ set_too_many(struct luampB_heap *heap)
         heap->too_many = KEPT;
 }
 
-static void
-count_free(struct luampB_heap *heap, const struct luampB_block *list, size_t class)
-{
-    for (; list != NULL; list = list->next) {
-        struct luampB_chunk *chunk = chunk_of(heap, list);
-        if (chunk)
-            chunk->bytes_free += class * LUAMPB_UNIT;
-    }
-}
-
+/* True when there are spans, or chunks went back. What was gained is to be used before the next look that a growing
+   heap takes; where that is little, the heap grows first. */
 static bool
-is_unused(const struct luampB_heap *heap, const struct luampB_chunk *chunk)
+look(struct luampB_heap *heap)
 {
-    return chunk != NULL && chunk != heap->chunks && chunk->bytes_free == CHUNK_USED;
-}
-
-static void
-forget_unused(struct luampB_heap *heap, struct luampB_block **list, size_t class)
-{
-    while (*list != NULL) {
-        if (is_unused(heap, chunk_of(heap, *list))) {
-            *list = (*list)->next;
-            heap->bytes_free -= class * LUAMPB_UNIT;
-        } else {
-            list = &(*list)->next;
-        }
-    }
-}
-
-/* Gives back the chunks in which nothing is used. */
-static void
-give_back(struct luampB_heap *heap)
-{
-    for (struct luampB_chunk *chunk = heap->chunks; chunk != NULL; chunk = chunk->next)
+    for (struct luampB_chunk *chunk = heap->chunks; chunk != NULL; chunk = chunk->next) {
         chunk->bytes_free = 0;
-    for (size_t class = 1; class < LUAMPB_CLASSES; class++) {
-        count_free(heap, heap->free[class], class);
-        count_free(heap, heap->inherited[class], class);
+        memset(chunk->is_free, 0, sizeof chunk->is_free);
     }
+    mark_spans(heap);
     for (size_t class = 1; class < LUAMPB_CLASSES; class++) {
-        forget_unused(heap, &heap->free[class], class);
-        forget_unused(heap, &heap->inherited[class], class);
+        mark_list(heap, &heap->free[class], class);
+        mark_list(heap, &heap->inherited[class], class);
     }
+    size_t gained = 0;
     for (struct luampB_chunk **link = &heap->chunks; *link != NULL;) {
         struct luampB_chunk *chunk = *link;
-        if (is_unused(heap, chunk)) {
+        if (chunk->bytes_free == CHUNK_USED) {
             *link = chunk->next;
             heap->chunks_size -= CHUNK_USED;
+            gained += CHUNK_USED;
             free(chunk);
         } else {
+            gained += join_marked(heap, chunk);
             link = &chunk->next;
         }
     }
+    heap->too_large = gained > heap->chunks_size / 16 ? 0 : heap->chunks_size + heap->chunks_size / 8;
     set_too_many(heap);
+    return gained > 0;
 }
 
+/*
+ * What blocks are cut from.
+ */
+
 static bool
-add_chunk(struct luampB_heap *heap)
+use_chunk(struct luampB_heap *heap)
 {
-    if (heap->chunks_size >= heap->too_large && heap->bytes_free > KEPT &&
-        heap->bytes_free > heap->chunks_size / 4) {
-        give_back(heap);
-        heap->too_large = heap->chunks_size + heap->chunks_size / 8;
-    }
     void *memory;
     if (posix_memalign(&memory, CHUNK, CHUNK - 2 * sizeof(size_t)) != 0)
         return false;
@@ -164,20 +224,30 @@ add_chunk(struct luampB_heap *heap)
     return true;
 }
 
-/*
- * Blocks.
- */
-
-/* What is left becomes a block, or several where it is longer than one can be. */
-static void
-use_up(struct luampB_heap *heap)
+static bool
+use_span(struct luampB_heap *heap)
 {
-    while (heap->left > 0) {
-        size_t size = heap->left < LUAMPB_SMALL ? heap->left : LUAMPB_SMALL;
-        put(heap, heap->next, size / LUAMPB_UNIT);
-        heap->next += size;
-        heap->left -= size;
-    }
+    struct luampB_span *span = heap->spans;
+    if (span == NULL)
+        return false;
+    heap->spans = span->next;
+    heap->bytes_free -= span->size;
+    use(heap, span, span->size);
+    return true;
+}
+
+static bool
+use_more(struct luampB_heap *heap)
+{
+    put_all(heap, heap->next, heap->left);
+    heap->left = 0;
+    if (use_span(heap))
+        return true;
+    bool is_to_look = heap->chunks_size >= heap->too_large && heap->bytes_free > KEPT &&
+                      heap->bytes_free > heap->chunks_size / 4;
+    if ((is_to_look && look(heap) && use_span(heap)) || use_chunk(heap))
+        return true;
+    return look(heap) && (use_span(heap) || use_chunk(heap));
 }
 
 /* A block from what is left; NULL if that is not enough. */
@@ -196,6 +266,10 @@ cut(struct luampB_heap *heap, size_t class)
     return block;
 }
 
+/*
+ * Blocks.
+ */
+
 /* A block of a class that has none in its list. */
 static void *
 take_unused(struct luampB_heap *heap, size_t class)
@@ -210,15 +284,23 @@ take_unused(struct luampB_heap *heap, size_t class)
         heap->bytes_free -= class * LUAMPB_UNIT;
         return list;
     }
-    use_up(heap);
-    return add_chunk(heap) ? cut(heap, class) : NULL;
+    return use_more(heap) ? cut(heap, class) : NULL;
+}
+
+static void *
+resize_large(struct luampB_heap *heap, void *block, size_t size, size_t wanted)
+{
+    void *moved = heap->large(NULL, block, size, wanted);
+    if (moved == NULL && look(heap))
+        moved = heap->large(NULL, block, size, wanted);
+    return moved;
 }
 
 static void *
 take(struct luampB_heap *heap, size_t size)
 {
     if (size > LUAMPB_SMALL)
-        return heap->large(NULL, NULL, 0, size);
+        return resize_large(heap, NULL, 0, size);
     size_t class = class_of(size);
     struct luampB_block *block = heap->free[class];
     if (block == NULL)
@@ -237,14 +319,14 @@ release(struct luampB_heap *heap, void *block, size_t size)
     }
     put(heap, block, class_of(size));
     if (heap->bytes_free > heap->too_many)
-        give_back(heap);
+        look(heap);
 }
 
 static void *
 resize(struct luampB_heap *heap, void *block, size_t size, size_t wanted)
 {
     if (size > LUAMPB_SMALL && wanted > LUAMPB_SMALL)
-        return heap->large(NULL, block, size, wanted);
+        return resize_large(heap, block, size, wanted);
     if (size <= LUAMPB_SMALL && wanted <= LUAMPB_SMALL && class_of(size) == class_of(wanted))
         return block;
     void *moved = take(heap, wanted);

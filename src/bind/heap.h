@@ -27,6 +27,7 @@
 
 struct luampB_block;
 struct luampB_chunk;
+struct luampB_span;
 
 struct luampB_heap {
     /* What may be changed before there are blocks. */
@@ -37,13 +38,14 @@ struct luampB_heap {
     size_t first_size;
     struct luampB_chunk *chunks; /* the latest is first */
     size_t chunks_size;
-    char *next;   /* what nobody has had yet: of the latest chunk, or of `first` */
-    size_t left;  /* bytes of it */
+    char *next;                /* what blocks are cut from: of the latest chunk, of a span, or of `first` */
+    size_t left;               /* bytes of it */
+    struct luampB_span *spans; /* what comes next */
 
     /* The free blocks of each size, in units; and those that a child has apart. */
     struct luampB_block *free[LUAMPB_CLASSES], *inherited[LUAMPB_CLASSES];
-    size_t bytes_free; /* in both */
-    size_t too_many;   /* of these, so that it is time to look for chunks that are not used; */
+    size_t bytes_free; /* in both, and in spans */
+    size_t too_many;   /* of these, so that it is time to look at them; */
     size_t too_large;  /* the same of chunks_size, when the heap grows beside much that is free */
 };
 
