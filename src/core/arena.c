@@ -439,6 +439,7 @@ amp_arena_take(uint64_t size, uint32_t owner, uint32_t *page)
     if (is_cold && is_large)
         failure = back_run(*page, length);
     if (is_cold && is_large && failure != 0) {
+        give_back(*page);
         enter();
         free_run(h, *page, RUN_COLD);
         leave(h);
@@ -474,10 +475,10 @@ amp_arena_reclaim(uint32_t owner, bool (*keep)(uint32_t page, void *argument), v
     for (uint32_t page = 0; page < h->h_top;) {
         uint64_t word = word_of(page);
         if (RUN_STATE(word) == RUN_USED && RUN_OWNER(word) == owner && !keep(page, argument)) {
-            uint64_t size = amp_arena_run_size(page);
-            if (is_to_go(h, size))
+            bool is_large = amp_arena_run_size(page) >= LARGE_RUN;
+            if (is_large) /* some of its memory may be there */
                 give_back(page);
-            free_run(h, page, size < LARGE_RUN ? RUN_WARM : RUN_COLD);
+            free_run(h, page, is_large ? RUN_COLD : RUN_WARM);
         }
         page += RUN_LENGTH(word);
     }
