@@ -2,9 +2,9 @@
  * The kill sweep: whatever a member is doing with an object of the arena, it may be killed after any
  * instruction of it. See killsweep.h for how it is done, and test-killsweep-sockets.c for connections.
  */
+
 /* So large that its memory is had and given back without the arena's lock. */
 #define COLD_RUN (UINT64_C(65) << 20)
-#define SWEEP_PAGES (2000 + 3 * COLD_RUN / AMP_PAGE)
 
 #include "killsweep.h"
 
