@@ -2192,6 +2192,7 @@ take_all_for_another(void)
     uint32_t page;
     const struct amp_header *h = amp_arena.header;
     world.other = tap_object(AMP_VALUE, "owner of all that was free");
+    swept.pages += 200; /* what is taken from here on is new */
     for (uint32_t n = 512; n > 0; n /= 2) {
         uint32_t top = h->h_top;
         while (h->h_free >= n && h->h_top == top) {
@@ -2641,6 +2642,7 @@ begin(void)
 int
 main(int argc, char **argv)
 {
+    swept.pages += COLD_RUN / AMP_PAGE;
     sweep_begin = begin;
     return sweep_main(scenarios, sizeof scenarios / sizeof *scenarios, BUDGET, argc, argv);
 }

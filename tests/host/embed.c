@@ -426,6 +426,40 @@ test_memory(void)
     lua_close(L);
 }
 
+/* Each descriptor of /dev/null, which may be one that luamp keeps for its children, becomes one of another file:
+   true if there was any. */
+static int
+replace_null_devices(int file)
+{
+    int replaced = 0;
+
+    for (int number = STDERR_FILENO + 1; number < 64; number++) {
+        char path[32], target[16];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", number);
+        ssize_t length = readlink(path, target, sizeof target);
+        if (number != file && length == 9 && memcmp(target, "/dev/null", 9) == 0)
+            replaced += dup2(file, number) == number;
+    }
+    return replaced > 0;
+}
+
+static void
+test_stdin(void)
+{
+    const char *script = "local process = require 'luamp.process' "
+                         "local p = process.spawn(function() assert(io.read 'a' == '') end) "
+                         "p:join() assert(p.exitcode == 0)";
+    lua_State *L = new_state(NULL);
+    int file = memfd_create("not empty", 0);
+
+    ok(file >= 0 && write(file, "text", 4) == 4 && lseek(file, 0, SEEK_SET) == 0 && succeeds(L, script),
+       "a child's stdin is empty");
+    ok(replace_null_devices(file) && succeeds(L, script),
+       "also when what is kept for it has become another file");
+    close(file);
+    lua_close(L);
+}
+
 int
 main(void)
 {
@@ -458,6 +492,7 @@ main(void)
     test_two_states();
     test_messages();
     test_options();
+    test_stdin();
     test_memory();
 
     printf("1..%d\n", count);
