@@ -59,11 +59,14 @@ end
 What is measured, as shell commands; nil where there is nothing to run.
 ]]
 
--- PROGRAM FOLDER/NAME.EXTENSION ARGUMENT...
+-- What stands before a script's path. Python would look for its own modules in the script's folder first, and find our `array`.
+local options = {py = "-I"}
+
+-- PROGRAM OPTION FOLDER/NAME.EXTENSION ARGUMENT...
 local function script_command(program, folder, name, extension, ...)
     local path = ("%s/%s/%s.%s"):format(here, folder, name, extension)
     return program ~= "" and file_exists(path) and
-        table.concat({quote(program), quote(path), ...}, " ") or nil
+        table.concat({quote(program), options[extension] or "", quote(path), ...}, " ") or nil
 end
 
 local function floor_command(program, ...)
