@@ -23,9 +23,10 @@
 --                                          text, traceback, worker}
 -- Number 0 is the pool's: "broken", and what an error has: an initializer failed.
 --
--- What changes the state of a pool runs without handlers of signals (native.undisturbed): one that
--- raises must not leave a result half noted. What the user wrote, callbacks and iterators, runs
--- with them.
+-- What changes the state of a pool runs without handlers of signals and without finalizers
+-- (native.undisturbed): one that raises must not leave a result half noted, and one that uses the pool
+-- must not find it so. What the user wrote, callbacks and iterators, runs with them. Only a module that
+-- is loaded because a result refers to it can use the pool while the pool is at work.
 
 local native = ...
 local process, signal, processes = native.process, native.signal, native.processes
@@ -38,6 +39,7 @@ local FAST = 0.001
 local CHUNKS_AHEAD, ITEMS_AHEAD = 32, 512 -- the same of a list whose results are waited for: the
                                          -- larger one
 local LARGEST_CHUNK = 4096 -- where the pool chooses: more is not faster, and balances worse
+local RESULTS_AT_ONCE = 16 -- of calls: no garbage is collected while they are taken
 local GRACE = 1 -- seconds that a terminated worker has
 
 local Pool, Result = {}, {}
@@ -302,8 +304,7 @@ local function note_items(job, first, n, values, _, errors, more)
   end
 end
 
--- What came of the chunk with this first item is noted: before, that a finalizer that uses the pool does not
--- find it settled with nothing. Such a one may have made the job leave the pool's, too, or change its place.
+-- What came of the chunk with this first item is noted.
 local function end_chunk(self, job, first)
   native.settle(job.items, first)
   local place = place_of(self, job)
@@ -346,9 +347,7 @@ end
 local function note(self, settled, number, kind, ...)
   if settled > 0 then
     self.deaths = 0
-    for place = #self.jobs, 1, -1 do
-      if self.jobs[place] then follow_job(self, place) end -- a finalizer may have made some leave
-    end
+    for place = #self.jobs, 1, -1 do follow_job(self, place) end
   end
   if number == nil then return settled > 0 end
   if kind == false then -- it could not be received: this is why
@@ -364,7 +363,7 @@ local function take_results(self)
 end
 
 -- The same, where the result that is taken is not lost for want of memory, wherever that is: it comes only once, so
--- then this is the task's result. A finalizer may take results meanwhile.
+-- then this is the task's result. A module that is loaded for it may take results meanwhile.
 local function take_results_safely(self)
   local lists = self.lists
   local outer = lists[0]
@@ -379,11 +378,12 @@ local function take_results_safely(self)
   return true
 end
 
--- Takes the results that are there; unless it is to be all, not longer than until something can be
--- given to the workers. Was there any?
+-- Takes the results that are there; unless it is to be all, no more than RESULTS_AT_ONCE, and not longer
+-- than until something can be given to the workers. Was there any?
 local function collect(self, all)
   local any = false
-  while take_results_safely(self) do
+  for _ = 1, all and math.maxinteger or RESULTS_AT_ONCE do
+    if not take_results_safely(self) then break end
     any = true
     if not all and next(self.hungry) then break end
   end
@@ -413,7 +413,7 @@ local function give_again(self, number)
   end
 end
 
--- The same, and it is not tried again; if it still has no result, for a finalizer may have ended the pool.
+-- The same, and it is not tried again.
 local function fail_task(self, number, e)
   local text = describe_error(e)
   local task = self.pending[number]
@@ -433,7 +433,7 @@ local function bury(self, lease)
   local worker = self.workers[lease]
   worker:join()
   collect(self, true) -- what it put before it died
-  if self.workers[lease] ~= worker then return end -- the pool was broken by that
+  if self.workers[lease] ~= worker then return end -- the pool was broken by that, or a module used it
   self.workers[lease] = nil
   local number, overdue = native.lease_task(self.settings.tasks, lease)
   native.lease_done(self.settings.tasks, lease)
@@ -459,8 +459,7 @@ local function bury(self, lease)
       return
     end
   end
-  local is_wanted = not self.broken and (self.state == "running" or has_work(self))
-  if is_wanted and not self.workers[lease] then -- a finalizer that waited for the pool may have hired one
+  if not self.broken and (self.state == "running" or has_work(self)) then
     hire(self, lease) -- where that fails, the others go on; without any, tend() tells
   end
 end
@@ -661,7 +660,6 @@ local function submit(self, task, first, kind, ...)
     end
   end
   local ok, message = pcall(native.put, self.settings.tasks, number, kind, ...)
-  check_still_there(self) -- it may have run a finalizer that ended the pool
   if ok then
     enter_task(self, task, number)
     return true

@@ -141,9 +141,12 @@ void luampB_interrupt_no_more(void);
 /* Between the two, which nest, handlers of the script wait. */
 void luampB_defer_handlers(bool on);
 
-/* For the modules' Lua halves: undisturbed(f, ...) gives f's results; handlers of signals run when it
-   has returned. So what is done and what is noted of it are one. */
+/* For the modules' Lua halves: undisturbed(f, ...) gives f's results; handlers of signals and finalizers run when
+   it has returned. So what is done and what is noted of it are one. */
 int luampB_undisturbed(lua_State *L);
+
+/* In a child that was forked by such an f: finalizers run. */
+void luampB_release_collector(lua_State *L);
 
 /* At the beginning of a child, with all signals blocked, and of a thread: what was left by the life
    before is forgotten. */

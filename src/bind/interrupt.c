@@ -15,6 +15,8 @@
  */
 #include "bind.h"
 
+#include <limits.h>
+
 #include <lualib.h>
 
 static const char guard_key; /* registry: a userdata that is collected when the state is closed */
@@ -27,6 +29,7 @@ static __thread struct {
     lua_Hook old_hook;
     int old_mask, old_count;
     int deferred;                  /* how deep in what handlers must not disturb */
+    bool holds_collector;          /* in what finalizers must not disturb */
 } state;
 
 /*
@@ -261,12 +264,37 @@ luampB_defer_handlers(bool on)
         luampB_interrupt_soon();
 }
 
+/* The collector's clock is put back by so much, and later forward again: in between it does not run, and then it goes
+   on as if nothing had been. (Stopped and restarted, it would begin to run at each restart.) */
+enum { LONG = INT_MAX }; /* kilobytes to be allocated */
+
+static bool
+hold_collector(lua_State *L)
+{
+    if (state.holds_collector || lua_gc(L, LUA_GCISRUNNING) != 1)
+        return false;
+    lua_gc(L, LUA_GCSTEP, -LONG);
+    return state.holds_collector = true;
+}
+
+void
+luampB_release_collector(lua_State *L)
+{
+    if (!state.holds_collector)
+        return;
+    state.holds_collector = false;
+    lua_gc(L, LUA_GCSTEP, LONG);
+}
+
 int
 luampB_undisturbed(lua_State *L)
 {
     luampB_defer_handlers(true);
+    bool holds_collector = hold_collector(L);
     int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
-    luampB_defer_handlers(false);
+    luampB_defer_handlers(false); /* first: a finalizer that waits can be disturbed */
+    if (holds_collector)
+        luampB_release_collector(L);
     if (status != LUA_OK)
         return lua_error(L);
     return lua_gettop(L);

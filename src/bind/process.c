@@ -344,6 +344,7 @@ spare_the_heap(lua_State *L)
     int kilobytes = lua_gc(L, LUA_GCCOUNT);
     if (lua_gc(L, LUA_GCISRUNNING))
         lua_gc(L, LUA_GCSTEP, -kilobytes);
+    luampB_release_collector(L);
 }
 
 static _Noreturn void
