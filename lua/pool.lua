@@ -368,7 +368,9 @@ local function take_results_safely(self)
   local lists = self.lists
   local outer = lists[0]
   lists[0] = false
+  self.receiving = self.receiving + 1
   local ok, any = pcall(take_results, self)
+  self.receiving = self.receiving - 1
   local number = lists[0]
   lists[0] = outer
   if ok then return any end
@@ -388,6 +390,16 @@ local function collect(self, all)
     if not all and next(self.hungry) then break end
   end
   return any
+end
+
+-- How many tasks the workers were given that have no result yet.
+local function count_under_way(self)
+  local n = self.n_pending
+  for _, items in ipairs(self.lists) do
+    local _, given, settled = native.progress(items)
+    n = n + given - settled
+  end
+  return n
 end
 
 local function has_work(self)
@@ -532,6 +544,9 @@ local function pump_until(self, done, timeout)
     if not any and not done() then
       local left = deadline and deadline - process.monotonic()
       if left and left <= 0 then return false end
+      if self.receiving > 0 and count_under_way(self) <= self.receiving then
+        error("this result cannot be waited for: it is being received, and this module is loaded for it", 0)
+      end
       native.wait(self.settings.results, lives, left)
     end
   end
@@ -1323,13 +1338,8 @@ end
 function Pool:__tostring()
   local live = 0
   for _ in pairs(self.workers) do live = live + 1 end
-  local tasks = self.n_pending
-  for _, items in ipairs(self.lists) do
-    local _, given, settled = native.progress(items)
-    tasks = tasks + given - settled
-  end
   return ('Pool "%s" (%d workers, %d tasks, %s)'):format(
-    self.name, live, tasks, self.broken and "broken" or self.state)
+    self.name, live, count_under_way(self), self.broken and "broken" or self.state)
 end
 
 -- Making ------------------------------------------------------------------------------------------
@@ -1379,6 +1389,7 @@ local function new_pool(given, inherited)
     pending = {}, -- number -> task without a result, but for the chunks of lists
     jobs = {}, lists = {[0] = false}, -- lists on their way: Lua's side, and at the same places the native one; see
     -- take_results_safely for what else is there
+    receiving = 0, -- how many results are being received: more than one where a module is loaded for one
     n_pending = 0, -- how many tasks are in `pending`
     tries = {}, -- number -> how often it was tried again
     due = {first = 1, last = 0}, -- callbacks to be run
