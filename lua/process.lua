@@ -15,6 +15,7 @@ local this = {
   exit_functions = {},
   identity = {}, -- numbers from the main process down to this one
   current = nil, -- the process, as an object
+  target = nil, args = nil, kwargs = nil, -- what it runs, unless its class says so
   parent = nil, -- made when it is asked for
   parent_name = nil,
   is_daemon = false,
@@ -33,12 +34,12 @@ local function description(self)
   local what
   if s.closed then
     what = "closed"
-  elseif s.child == nil and s ~= this.current._process then
+  elseif s.child == nil then
     what = "not started"
   else
     local code = self.exitcode
     if code == nil then
-      what = "pid " .. self.pid .. ", running"
+      what = ("pid %d, %s"):format(self.pid, s.ended and "ended" or "running")
     elseif code < 0 then
       what = ("pid %d, ended by signal %d"):format(self.pid, -code)
     else
@@ -92,10 +93,9 @@ end
 
 local function check_started(self, method)
   local s = check_open(self, method, 1)
-  if s.child == nil then
-    if self == this.current then
-      error("a process cannot " .. method .. " itself", 3)
-    end
+  if self == this.current then
+    error("a process cannot " .. method .. " itself", 3)
+  elseif s.child == nil then
     error(('process "%s" is not started; call start() first'):format(s.name), 3)
   end
   return s
@@ -105,16 +105,16 @@ local computed = {
   name = function(s) return s.name end,
   daemon = function(s) return s.daemon end,
   pid = function(s, self)
-    return s.child and s.pid or self == this.current and native.getpid() or nil
+    return self == this.current and native.getpid() or s.child and native.pid(s.child) or nil
   end,
   exitcode = function(s, self)
-    if s.child and not s.ended and not s.closed then
+    if s.child and not s.ended and not s.closed and self ~= this.current then
       wait_for(self, 0)
     end
     return s.code
   end,
-  sentinel = function(s)
-    return s.child and not s.closed and native.descriptor(s.child) or nil
+  sentinel = function(s, self)
+    return s.child and not s.closed and self ~= this.current and native.descriptor(s.child) or nil
   end,
 }
 
@@ -123,13 +123,13 @@ local settable = {
     if type(value) ~= "string" then
       error("a process's name is a string, not a " .. type(value), 3)
     end
-    if s.child then
+    if s.child and s ~= this.current._process then
       error("the name of a process cannot be changed once it is started", 3)
     end
     s.name = value
   end,
   daemon = function(s, value)
-    if s.child then
+    if s.child and s ~= this.current._process then
       error("'daemon' has to be set before the process is started", 3)
     end
     s.daemon = not not value
@@ -155,11 +155,11 @@ Process = class.new("Process", {
 -- Running -----------------------------------------------------------------------------------------
 
 function Process:run()
-  local s = self._process
-  if s.target == nil then
+  local call = self == this.current and this or self._process
+  if call.target == nil then
     return
   end
-  return native.call_with(s.target, s.args, s.kwargs)
+  return native.call_with(call.target, call.args, call.kwargs)
 end
 
 local traceback = native.traceback
@@ -185,8 +185,7 @@ end
 -- A process that somebody else started.
 local function other(name, child, daemon)
   return setmetatable({
-    _process = {name = name, child = child, pid = native.pid(child), daemon = daemon,
-                identity = {}},
+    _process = {name = name, child = child, daemon = daemon, identity = {}},
   }, Process)
 end
 
@@ -254,10 +253,11 @@ local function finish(status, at_once)
 end
 
 -- What a child is from its first moment.
-local function become(self)
+local function become(self, target, args, kwargs)
   local s = self._process
   this = {
     children = {}, exit_functions = {}, identity = s.identity, current = self,
+    target = target, args = args, kwargs = kwargs,
     parent_name = this.current._process.name,
     is_daemon = s.daemon, is_worker = s.worker, is_bound = s.bound,
     finishing = false, abandoned = false,
@@ -272,24 +272,28 @@ local function become_known(name, daemon, worker, bound, ...)
   this.is_daemon, this.is_worker, this.is_bound = daemon, worker, bound
   this.identity = {...}
   this.current = setmetatable({
-    _process = {name = name, identity = this.identity, daemon = daemon},
+    _process = {name = name, child = native.this_process(), daemon = daemon, identity = this.identity},
   }, Process)
 end
 
--- Starts it, and notes that: a handler of a signal that raises comes before or after both.
+-- Starts it, and notes that: a handler of a signal that raises comes before or after both. What it runs
+-- is no part of the object from then on, neither here nor in the child: it is not sent with it.
 local function start(self, s)
-  local child, why = native.start(s.name, s.daemon, s.worker, s.bound, function()
-    become(self)
+  local target, args, kwargs = s.target, s.args, s.kwargs
+  s.target, s.args, s.kwargs = nil, nil, nil
+  local ok, started, why = pcall(native.start, s, s.name, s.daemon, s.worker, s.bound, function()
+    become(self, target, args, kwargs)
     local ok, message = xpcall(self.run, traceback, self)
     if not ok then
       native.report(("%s:\n%s\n"):format(s.name, message))
     end
     return finish(ok and 0 or 1)
   end, this.current._process.name, table.unpack(s.identity))
-  if not child then
+  if not ok or not started then
+    s.target, s.args, s.kwargs = target, args, kwargs
+    if not ok then error(started, 0) end
     return false, why
   end
-  s.child, s.pid = child, native.pid(child)
   this.children[#this.children + 1] = self
   s.place = #this.children
   return self
@@ -310,7 +314,10 @@ end
 -- Methods -----------------------------------------------------------------------------------------
 
 function Process:join(timeout)
-  check_started(self, "join")
+  local s = check_started(self, "join")
+  if not s.ended and native.pid(s.child) == native.getpid() then -- another object of this process, which was sent
+    error("a process cannot join itself", 2)
+  end
   if timeout ~= nil and type(timeout) ~= "number" then
     error("join takes a number of seconds, not a " .. type(timeout), 2)
   end
@@ -322,10 +329,8 @@ end
 
 function Process:is_alive()
   local s = check_open(self, "is_alive")
-  if s.child == nil then
-    return self == this.current
-  end
-  return not wait_for(self, 0)
+  if self == this.current then return true end
+  return s.child ~= nil and not wait_for(self, 0)
 end
 
 function Process:send_signal(signal)
@@ -364,7 +369,7 @@ function Process:close()
   if s.closed then
     return
   end
-  if s.child and not wait_for(self, 0) then
+  if s.child and (self == this.current or not wait_for(self, 0)) then
     error(('process "%s" is still running; join it before it is closed'):format(s.name), 2)
   end
   if s.child then native.close(s.child) end

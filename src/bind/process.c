@@ -52,9 +52,9 @@ static bool is_child;  /* this process was made by start() */
 static bool is_host;   /* the main program is luamp's own */
 static _Atomic lua_Integer children_named; /* in this process */
 
-/* A child, or another member, as a userdata. */
+/* A child, or another process, as a userdata. */
 struct child {
-    struct amp_child child;
+    struct amp_child child; /* the member may be AMP_NOBODY: see find_member */
     uint32_t parent;     /* member that started it, */
     uint32_t parent_generation;
     int descriptor;      /* of its end, or -1 */
@@ -83,13 +83,54 @@ peek_child(lua_State *L, int index)
     return is_one ? lua_touserdata(L, index) : NULL;
 }
 
+/* A process that is known by its pid only: its slot is its main thread's. One that is dead by then has none, and is
+   taken for a slot's last member. */
+static void
+find_member(lua_State *L, struct child *child)
+{
+    luampB_join_family(L);
+    uint32_t pid = (uint32_t) child->child.pid;
+    child->child.member = 0;
+    child->child.generation = amp_member_generation(amp_member_at(0)) - 1;
+    for (uint32_t i = 0; i < amp_members_top(); i++) {
+        const struct amp_member *m = amp_member_at(i);
+        uint32_t generation = amp_member_generation(m);
+        if (atomic_load(&m->m_pid) == pid && atomic_load(&m->m_tid) == pid && amp_member_lives(i, generation)) {
+            child->child.member = i;
+            child->child.generation = generation;
+        }
+    }
+}
+
 static struct child *
 check_child(lua_State *L, int index)
 {
     struct child *child = peek_child(L, index);
     if (child == NULL)
         luaL_argerror(L, index, "a process expected");
+    if (child->child.member == AMP_NOBODY)
+        find_member(L, child);
     return child;
+}
+
+static struct amp_child
+this_process(void)
+{
+    return (struct amp_child) {
+        .pid = getpid(),
+        .member = amp_self.member,
+        .generation = amp_member_generation(amp_member_at(amp_self.member)),
+    };
+}
+
+/* this_process(): as others know it. Before anything is shared, that is its pid only. */
+static int
+native_this_process(lua_State *L)
+{
+    struct child *child = push_child(L);
+    child->child.pid = getpid();
+    child->child.member = AMP_NOBODY;
+    return 1;
 }
 
 /* The calling thread's: it may wait for it. */
@@ -120,9 +161,9 @@ child_gc(lua_State *L)
 int
 luampB_child_to_wire(lua_State *L, int index, struct luampO_wire *out)
 {
-    struct child *child = peek_child(L, index);
-    if (child == NULL)
+    if (peek_child(L, index) == NULL)
         return 0;
+    struct child *child = check_child(L, index);
     *out = (struct luampO_wire) {
         .kind = LUAMPB_CHILD_WIRE,
         .extra = (uint64_t) child->child.generation << (WIRE_MEMBER_BITS + WIRE_PID_BITS) |
@@ -211,26 +252,27 @@ struct identity {
 
 static const struct identity *identity; /* NULL: it is the main process */
 
-/* Pushes that of the child that start(name, daemon, worker, bound, f, own name, numbers...) is called
+enum {
+    START_STATE = 1, START_NAME, START_DAEMON, START_WORKER, START_BOUND, START_FUNCTION, START_OWN_NAME,
+    START_NUMBERS,
+};
+
+/* Pushes that of the child that start(state, name, daemon, worker, bound, f, own name, numbers...) is called
    for. There it stays on the stack, since start() does not return. */
 static const struct identity *
 push_identity(lua_State *L)
 {
-    int n = lua_gettop(L) - 6;
+    int n = lua_gettop(L) - START_NUMBERS + 1;
     struct identity *new =
         lua_newuserdatauv(L, sizeof *new + sizeof *new->numbers * (size_t) n, 0);
-    amp_name_copy(new->name, lua_tostring(L, 1));
-    new->is_daemon = lua_toboolean(L, 2);
-    new->is_worker = lua_toboolean(L, 3);
-    new->is_bound = lua_toboolean(L, 4);
-    amp_name_copy(new->parent_name, lua_tostring(L, 6));
-    new->parent = (struct amp_child) {
-        .pid = getpid(),
-        .member = amp_self.member,
-        .generation = amp_member_generation(amp_member_at(amp_self.member)),
-    };
+    amp_name_copy(new->name, lua_tostring(L, START_NAME));
+    new->is_daemon = lua_toboolean(L, START_DAEMON);
+    new->is_worker = lua_toboolean(L, START_WORKER);
+    new->is_bound = lua_toboolean(L, START_BOUND);
+    amp_name_copy(new->parent_name, lua_tostring(L, START_OWN_NAME));
+    new->parent = this_process();
     for (new->n = 0; new->n < n; new->n++)
-        new->numbers[new->n] = lua_tointeger(L, 7 + new->n);
+        new->numbers[new->n] = lua_tointeger(L, START_NUMBERS + new->n);
     return new;
 }
 
@@ -390,19 +432,30 @@ start_failed(lua_State *L, int failure)
     return 2;
 }
 
-/* start(name, daemon, worker, bound, f, own name, numbers...): a child that runs f; false and a reason
-   when there is none. */
+/* state.child = the top of the stack, which is popped. */
+static void
+note_child(lua_State *L)
+{
+    lua_setfield(L, START_STATE, "child");
+}
+
+/* start(state, name, daemon, worker, bound, f, own name, numbers...): state.child is a child that runs f: true; false
+   and a reason when there is none. In the child it is the child itself: noted before the fork, for that costs
+   the child no page. */
 static int
 native_start(lua_State *L)
 {
-    const char *name = luaL_checkstring(L, 1);
-    unsigned flags = lua_toboolean(L, 4) ? AMP_DIES_WITH_PARENT : 0;
-    luaL_checktype(L, 5, LUA_TFUNCTION);
-    luaL_checkstring(L, 6);
+    luaL_checktype(L, START_STATE, LUA_TTABLE);
+    const char *name = luaL_checkstring(L, START_NAME);
+    unsigned flags = lua_toboolean(L, START_BOUND) ? AMP_DIES_WITH_PARENT : 0;
+    luaL_checktype(L, START_FUNCTION, LUA_TFUNCTION);
+    luaL_checkstring(L, START_OWN_NAME);
     luampB_join_family(L);
     const struct identity *its = push_identity(L);
     struct child *child = push_child(L);
-    lua_pushvalue(L, 5);
+    lua_pushvalue(L, -1);
+    note_child(L);
+    lua_pushvalue(L, START_FUNCTION);
     luampB_hold_output();
     open_nothing();
     struct generator generator;
@@ -410,14 +463,18 @@ native_start(lua_State *L)
     int result = amp_spawn(name, flags, prepare_child, L, &child->child);
     if (result == AMP_IN_CHILD) {
         identity = its;
+        child->child = this_process();
         run_child(L, name, &generator);
     }
     keep_numbers(&generator);
     luampB_release_output();
-    lua_pop(L, 1);
-    if (result < 0)
+    if (result < 0) {
+        lua_pushnil(L);
+        note_child(L);
         return start_failed(L, result);
+    }
     own_child(child);
+    lua_pushboolean(L, 1);
     return 1;
 }
 
@@ -617,7 +674,10 @@ native_is_signal(lua_State *L)
 static int
 native_pid(lua_State *L)
 {
-    lua_pushinteger(L, check_child(L, 1)->child.pid);
+    const struct child *child = peek_child(L, 1);
+    if (child == NULL)
+        luaL_argerror(L, 1, "a process expected");
+    lua_pushinteger(L, child->child.pid);
     return 1;
 }
 
@@ -1093,6 +1153,7 @@ luampB_push_process_natives(lua_State *L)
 
 static const luaL_Reg natives[] = {
     {"start", native_start},
+    {"this_process", native_this_process},
     {"undisturbed", luampB_undisturbed},
     {"wait", native_wait},
     {"signal", native_signal},

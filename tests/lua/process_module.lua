@@ -158,11 +158,12 @@ t.test("a limit of processes that is reached is a result, which names it", funct
             local p, why = process.spawn(function() process.sleep(600) end)
             if not p then
                 print(p, why)
-                local q = process.Process {target = print}
+                local q = process.Process {target = process.exit, args = {7}}
                 print(q:start())
                 for _, c in ipairs(list) do c:kill() c:join() end
                 local again = process.spawn(function() end)
                 print(again and again:join())
+                print(q:start() == q, q:join(), q.exitcode)
                 break
             end
             list[i] = p
@@ -179,12 +180,13 @@ t.test("a limit of processes that is reached is a result, which names it", funct
         return t.skip("the limit",
             "no setpriv or prlimit here, or it is not enforced: " .. result.err)
     end
-    local spawned, started, again = result.out:match "^(.-)\n(.-)\n(.-)\n$"
+    local spawned, started, again, anew = result.out:match "^(.-)\n(.-)\n(.-)\n(.-)\n$"
     t.is(spawned,
         ("false\tcannot start a process: the limit of processes is reached, which is %d " ..
         "for this user (ulimit -u), or its control group's (pids.max)"):format(limit), "spawn")
     t.is(started, spawned, "start")
     t.is(again, "true", "and works again when others have ended")
+    t.is(anew, "true\ttrue\t7", "what was not started can be then")
 end)
 
 t.test("a child inherits no descriptor but its parent's", function()
