@@ -363,7 +363,8 @@ local function take_results(self)
 end
 
 -- The same, where the result that is taken is not lost for want of memory, wherever that is: it comes only once, so
--- then this is the task's result. A module that is loaded for it may take results meanwhile.
+-- then this is the task's result. native.collect notes in lists[0] the number of each that it takes. A module that is
+-- loaded for a result may take others meanwhile.
 local function take_results_safely(self)
   local lists = self.lists
   local outer = lists[0]
@@ -544,7 +545,7 @@ local function pump_until(self, done, timeout)
     if not any and not done() then
       local left = deadline and deadline - process.monotonic()
       if left and left <= 0 then return false end
-      if self.receiving > 0 and count_under_way(self) <= self.receiving then
+      if self.receiving > 0 and count_under_way(self) <= self.receiving then -- nothing else is to come
         error("this result cannot be waited for: it is being received, and this module is loaded for it", 0)
       end
       native.wait(self.settings.results, lives, left)
@@ -779,6 +780,7 @@ end
 
 -- One call ----------------------------------------------------------------------------------------
 
+-- What cannot be sent is told at the caller of the method, which therefore must not call this as its last act.
 local function apply(self, f, args, kwargs, callback, error_callback)
   local result = new_result(self, callback, error_callback)
   local sent, why = native.undisturbed(submit, self, {
@@ -1387,8 +1389,8 @@ local function new_pool(given, inherited)
     state = "running",
     workers = {},
     pending = {}, -- number -> task without a result, but for the chunks of lists
-    jobs = {}, lists = {[0] = false}, -- lists on their way: Lua's side, and at the same places the native one; see
-    -- take_results_safely for what else is there
+    jobs = {}, lists = {[0] = false}, -- lists on their way: Lua's side, and at the same places the native one; at 0 is
+    -- the number of the result that was taken last, for take_results_safely
     receiving = 0, -- how many results are being received: more than one where a module is loaded for one
     n_pending = 0, -- how many tasks are in `pending`
     tries = {}, -- number -> how often it was tried again

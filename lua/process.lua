@@ -49,6 +49,7 @@ local function description(self)
   return ('%s "%s" (%s)'):format(getmetatable(self).__name, s.name, what)
 end
 
+-- It is no longer one of those that are to be waited for.
 local function forget(child)
   local place = child._process.place
   if place and this.children[place] == child then -- a copy that was sent elsewhere is in no list
@@ -60,7 +61,7 @@ local function forget(child)
   child._process.place = nil
 end
 
--- Notes the end of a child, if it has come by the deadline. True when it has ended.
+-- Waits for its end, and notes it. True when it has ended, false when the time is over before.
 local function wait_for(self, timeout)
   local s = self._process
   if s.ended then
@@ -264,7 +265,7 @@ local function become(self, target, args, kwargs)
   }
 end
 
--- In a state that was made in the process: of a thread.
+-- What the process is to a new state: the program's own, where there is no name yet, or a thread's.
 local function become_known(name, daemon, worker, bound, ...)
   if name == nil then
     name, daemon = "MainProcess", false
