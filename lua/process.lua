@@ -112,7 +112,7 @@ local computed = {
     if s.child and not s.ended and not s.closed and self ~= this.current then
       wait_for(self, 0)
     end
-    return s.code
+    return s.code or nil
   end,
   sentinel = function(s, self)
     return s.child and not s.closed and self ~= this.current and native.descriptor(s.child) or nil
@@ -277,9 +277,19 @@ local function become_known(name, daemon, worker, bound, ...)
   }, Process)
 end
 
+-- Sees to it that what is noted of a process that runs has its place: where there is no memory for that, it is not
+-- started.
+local function make_room(s)
+  local n = #this.children + 1
+  s.place, s.ended, s.code = false, false, false
+  this.children[n] = false
+  this.children[n] = nil
+end
+
 -- Starts it, and notes that: a handler of a signal that raises comes before or after both. What it runs
 -- is no part of the object from then on, neither here nor in the child: it is not sent with it.
 local function start(self, s)
+  make_room(s)
   local target, args, kwargs = s.target, s.args, s.kwargs
   s.target, s.args, s.kwargs = nil, nil, nil
   local ok, started, why = pcall(native.start, s, s.name, s.daemon, s.worker, s.bound, function()

@@ -179,8 +179,11 @@ local function tell(message, s, is_self, headers)
   return message
 end
 
--- Starts it, and notes that: a handler of a signal that raises comes before or after both.
+-- Starts it, and notes that: a handler of a signal that raises comes before or after both. Where there is no
+-- memory to note it, it is not started.
 local function attempt(s, ...)
+  s.handle = false
+  s.handle = nil
   local handle, why = native.start(s.name, s.daemon, ...)
   if handle then s.handle = handle end
   return handle, why

@@ -426,6 +426,51 @@ test_memory(void)
     lua_close(L);
 }
 
+/* What could not be noted for want of memory was not started, whichever allocation is refused. */
+static void
+test_starts(void)
+{
+    lua_State *L = lua_newstate(allocate, NULL);
+
+    if (L == NULL)
+        exit(EXIT_FAILURE);
+    refused = getpid();
+    luaL_openlibs(L);
+    luamp_openlibs(L);
+    lua_register(L, "refuse", refuse);
+    succeeds(L,
+             "local luamp, members = require 'luamp', require 'luamp.members'\n"
+             "local process, thread = luamp.process, luamp.thread\n"
+             "local go\n"
+             "local function wait() go:wait() end\n"
+             "starts = {\n"
+             "    process = function() return process.spawn(wait) end,\n"
+             "    thread = function() return thread.Thread{target = go.wait, args = {go}}:start() end,\n"
+             "}\n"
+             "function try(what)\n"
+             "    local n, failures = 0, 0\n"
+             "    repeat\n"
+             "        go = luamp.sync.Event()\n"
+             "        refuse(n)\n"
+             "        local ok, started = pcall(starts[what])\n"
+             "        local is_reached = refuse(-1)\n"
+             "        local others = #members.list() - 1\n"
+             "        go:set()\n"
+             "        if ok then\n"
+             "            started:join()\n"
+             "        else\n"
+             "            failures = failures + 1\n"
+             "            assert(others == 0, started)\n"
+             "        end\n"
+             "        n = n + 1\n"
+             "    until not is_reached\n"
+             "    assert(failures > 3)\n"
+             "end");
+    ok(succeeds(L, "try 'process'"), "a process whose start fails for want of memory does not run");
+    ok(succeeds(L, "try 'thread'"), "nor does a thread");
+    lua_close(L);
+}
+
 /* Each descriptor of /dev/null, which may be one that luamp keeps for its children, becomes one of another file:
    true if there was any. */
 static int
@@ -494,6 +539,7 @@ main(void)
     test_options();
     test_stdin();
     test_memory();
+    test_starts();
 
     printf("1..%d\n", count);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
