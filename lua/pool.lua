@@ -41,6 +41,7 @@ local CHUNKS_AHEAD, ITEMS_AHEAD = 32, 512 -- the same of a list whose results ar
 local LARGEST_CHUNK = 4096 -- where the pool chooses: more is not faster, and balances worse
 local RESULTS_AT_ONCE = 16 -- of calls: no garbage is collected while they are taken
 local GRACE = 1 -- seconds that a terminated worker has
+local HIRE_AGAIN = 1 -- after so many seconds, when a worker could not be started
 
 local Pool, Result = {}, {}
 Pool.__index, Pool.__name = Pool, "Pool"
@@ -175,7 +176,7 @@ end
 
 -- The pool: workers -------------------------------------------------------------------------------
 
-local function hire(self, lease)
+local function start_worker(self, lease)
   local settings = self.settings
   self.hired = self.hired + 1
   local worker = process.Process{
@@ -184,9 +185,29 @@ local function hire(self, lease)
   }
   processes.make_worker(worker)
   local started, why = worker:start()
-  if not started then return nil, why end
-  self.workers[lease] = worker
-  return worker
+  return started and worker, why
+end
+
+-- The lease's place is taken before: where there is no memory to note a worker, none is started.
+local function hire(self, lease)
+  self.workers[lease] = false
+  local ok, worker, why = pcall(start_worker, self, lease)
+  self.workers[lease] = ok and worker or nil
+  if not ok then error(worker, 0) end
+  return worker, why
+end
+
+-- A worker for each lease that has none. Where one cannot be started the others go on, and it is tried again later.
+local function hire_missing(self)
+  self.hire_at = process.monotonic() + HIRE_AGAIN
+  for lease = 0, self.size - 1 do
+    if self.workers[lease] == nil then
+      local worker, why = hire(self, lease)
+      if not worker then return false, why end
+    end
+  end
+  self.hire_at = nil
+  return true
 end
 
 -- The job, which has left the pool's, ends with an error: what is on its way, and what was not given.
@@ -441,6 +462,10 @@ local function fail_task(self, number, e)
   end
 end
 
+local function wants_workers(self)
+  return not self.broken and (self.state == "running" or has_work(self))
+end
+
 -- A worker is dead: what it worked on is tried again or fails, and another takes its place.
 local function bury(self, lease)
   local worker = self.workers[lease]
@@ -472,9 +497,7 @@ local function bury(self, lease)
       return
     end
   end
-  if not self.broken and (self.state == "running" or has_work(self)) then
-    hire(self, lease) -- where that fails, the others go on; without any, tend() tells
-  end
+  if wants_workers(self) then hire_missing(self) end -- without any, tend() tells
 end
 
 -- Collects results, and when there are none looks after the workers. Was there anything, and the
@@ -491,9 +514,14 @@ local function tend(self)
     end
     if worker then lives[#lives + 1] = worker._process.child end
   end
+  if self.hire_at and process.monotonic() >= self.hire_at then
+    self.hire_at = nil
+    if wants_workers(self) then hire_missing(self) end
+    any = true
+  end
   if #lives == 0 and has_work(self) then
-    local worker, why = hire(self, 0)
-    if not worker then
+    local hired, why = hire_missing(self)
+    if not hired and not next(self.workers) then
       local text = "pool broken: no worker can be started: " .. why
       break_pool(self, text, text, "")
     end
@@ -543,11 +571,13 @@ local function pump_until(self, done, timeout)
     if done() then return true end
     local any, lives = native.undisturbed(tend, self)
     if not any and not done() then
-      local left = deadline and deadline - process.monotonic()
+      local now = process.monotonic()
+      local left = deadline and deadline - now
       if left and left <= 0 then return false end
       if self.receiving > 0 and count_under_way(self) <= self.receiving then -- nothing else is to come
         error("this result cannot be waited for: it is being received, and this module is loaded for it", 0)
       end
+      if self.hire_at then left = math.min(left or HIRE_AGAIN, math.max(0, self.hire_at - now)) end
       native.wait(self.settings.results, lives, left)
     end
   end
@@ -1281,7 +1311,8 @@ end
 
 function Pool:terminate()
   check_pool(self, "terminate")
-  if self.state == "ended" or process.getpid() ~= self.pid then return end
+  local has_ended = self.state == "ended" and next(self.workers) == nil -- else it was tried, and failed for want of memory
+  if has_ended or process.getpid() ~= self.pid then return end
   native.undisturbed(terminate, self)
   attend(self)
 end
@@ -1334,12 +1365,12 @@ function Pool:__close(e)
 end
 
 function Pool:__gc()
-  if self.state == "running" or self.state == "closed" then self:terminate() end
+  self:terminate()
 end
 
 function Pool:__tostring()
   local live = 0
-  for _ in pairs(self.workers) do live = live + 1 end
+  for _, worker in pairs(self.workers) do live = live + (worker and 1 or 0) end
   return ('Pool "%s" (%d workers, %d tasks, %s)'):format(
     self.name, live, count_under_way(self), self.broken and "broken" or self.state)
 end
@@ -1411,14 +1442,11 @@ local function new_pool(given, inherited)
     maxtasksperchild = given.maxtasksperchild,
     timeout = given.timeout ~= 0 and given.timeout or nil,
   }
-  for lease = 0, self.size - 1 do
-    local worker, why = hire(self, lease)
-    if not worker then
-      self:terminate()
-      return nil, why
-    end
-  end
-  return self
+  local ok, hired, why = pcall(native.undisturbed, hire_missing, self)
+  if ok and hired then return self end
+  self:terminate()
+  if not ok then error(hired, 0) end
+  return nil, why
 end
 
 local pool = {}

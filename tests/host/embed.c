@@ -440,12 +440,13 @@ test_starts(void)
     lua_register(L, "refuse", refuse);
     succeeds(L,
              "local luamp, members = require 'luamp', require 'luamp.members'\n"
-             "local process, thread = luamp.process, luamp.thread\n"
+             "local process, thread, pool = luamp.process, luamp.thread, luamp.pool\n"
              "local go\n"
              "local function wait() go:wait() end\n"
              "starts = {\n"
              "    process = function() return process.spawn(wait) end,\n"
              "    thread = function() return thread.Thread{target = go.wait, args = {go}}:start() end,\n"
+             "    pool = function() return pool.Pool(2) end,\n"
              "}\n"
              "function try(what)\n"
              "    local n, failures = 0, 0\n"
@@ -457,7 +458,7 @@ test_starts(void)
              "        local others = #members.list() - 1\n"
              "        go:set()\n"
              "        if ok then\n"
-             "            started:join()\n"
+             "            if what == 'pool' then started:terminate() else started:join() end\n"
              "        else\n"
              "            failures = failures + 1\n"
              "            assert(others == 0, started)\n"
@@ -468,6 +469,7 @@ test_starts(void)
              "end");
     ok(succeeds(L, "try 'process'"), "a process whose start fails for want of memory does not run");
     ok(succeeds(L, "try 'thread'"), "nor does a thread");
+    ok(succeeds(L, "try 'pool'"), "nor do the workers of a pool");
     lua_close(L);
 }
 
