@@ -298,6 +298,18 @@ open_nothing(void)
         close(first);
 }
 
+/* In the child. Where its parent had no descriptor left, there is that of stdin itself. */
+static void
+empty_stdin(void)
+{
+    if (nothing >= 0) {
+        dup2(nothing, STDIN_FILENO);
+    } else if (access("/dev/null", R_OK) == 0) {
+        close(STDIN_FILENO);
+        open("/dev/null", O_RDONLY); /* the lowest that is free */
+    }
+}
+
 /* In the child, with all signals blocked. */
 static void
 prepare_child(void *argument)
@@ -309,8 +321,7 @@ prepare_child(void *argument)
     left_in_child();
     luampB_threads_in_child(L);
     luampB_output_in_child();
-    if (nothing >= 0)
-        dup2(nothing, STDIN_FILENO);
+    empty_stdin();
     luampB_signals_in_child(L);
     luamp_Options options = luampB_options(L);
     if (options.in_child)
