@@ -397,6 +397,31 @@ luampB_refuse(lua_State *L, const char *reason)
     return 2;
 }
 
+/* Pushes where the error of the C function that runs is: at the line that called it, or, if that is one of luamp's own, at
+   that which called luamp. */
+static void
+push_where(lua_State *L)
+{
+    lua_Debug ar;
+    int level = 1;
+    while (lua_getstack(L, level, &ar) && lua_getinfo(L, "S", &ar) && strncmp(ar.source, "=luamp", 6) == 0)
+        level++;
+    luaL_where(L, level);
+}
+
+static const char *
+no_memory(char *text, size_t size)
+{
+    const struct amp_header *h = amp_arena.header;
+    if (h == NULL)
+        return "out of memory: the machine's, its control group's limit, or the process's (ulimit -v) is used up";
+    unsigned mib = (unsigned) (h->h_size >> 20);
+    snprintf(text, size, "out of shared memory: the machine's memory, its control group's limit, or the family's "
+             "%u %s or %u objects are used up", mib < 1024 ? mib : mib / 1024, mib < 1024 ? "MiB" : "GiB",
+             (unsigned) h->h_cells_max - 1);
+    return text;
+}
+
 int
 luampB_raise(lua_State *L, const char *what, int failure)
 {
@@ -405,8 +430,7 @@ luampB_raise(lua_State *L, const char *what, int failure)
     struct rlimit limit;
     switch (-failure) {
     case ENOMEM:
-        why = "out of shared memory: the machine's memory, its control group's limit, or the family's "
-              "64 GiB are used up";
+        why = no_memory(text, sizeof text);
         break;
     case EMSGSIZE:
         why = "a message has at most 4 GiB; send it in parts, or use an Array or SharedMemory";
@@ -420,5 +444,8 @@ luampB_raise(lua_State *L, const char *what, int failure)
         why = "deadlock";
         break;
     }
-    return luaL_error(L, "cannot %s: %s", what, why);
+    push_where(L);
+    lua_pushfstring(L, "cannot %s: %s", what, why);
+    lua_concat(L, 2);
+    return lua_error(L);
 }
