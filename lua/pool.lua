@@ -565,12 +565,14 @@ end
 
 -- Waits until done() is true: false when the time is over.
 local function pump_until(self, done, timeout)
-  local deadline = timeout and process.monotonic() + timeout
+  local deadline, since = timeout and process.monotonic() + timeout, nil
   while true do
     attend(self)
     if done() then return true end
     local any, lives = native.undisturbed(tend, self)
-    if not any and not done() then
+    if any then
+      since = nil
+    elseif not done() then
       local now = process.monotonic()
       local left = deadline and deadline - now
       if left and left <= 0 then return false end
@@ -578,7 +580,7 @@ local function pump_until(self, done, timeout)
         error("this result cannot be waited for: it is being received, and this module is loaded for it", 0)
       end
       if self.hire_at then left = math.min(left or HIRE_AGAIN, math.max(0, self.hire_at - now)) end
-      native.wait(self.settings.results, lives, left)
+      since = native.wait(self.settings.results, lives, left, since)
     end
   end
 end

@@ -246,7 +246,8 @@ enum luamp_Result {
     LUAMP_TIMEOUT = -1,     /* the deadline has come. With LUAMP_NOW: it would have had to wait */
     LUAMP_CLOSED = -2,      /* the queue is closed (and, for a get, empty) */
     LUAMP_INTERRUPTED = -3, /* luamp_interrupt was called in this thread; nothing has happened */
-    LUAMP_DEADLOCK = -4,    /* the wait can never end: a cycle of locks */
+    LUAMP_DEADLOCK = -4,    /* the wait can never end: a cycle of locks; or, in the program
+                               luamp, nobody is left to go on */
     LUAMP_NO_MEMORY = -5,   /* of the machine, of its control group, or of the 64 GiB of a family */
     LUAMP_TOO_LONG = -6,    /* a message has at most 4 GiB */
     LUAMP_TOO_MANY = -7,    /* members of the family (2047), locks that a thread holds (1900), processes */

@@ -115,7 +115,12 @@ bool luampB_run_handlers_protected(lua_State *L);
             luampB_run_handlers(L);       \
     } while (0)
 
-/* Raises what a failure of the core means, as "cannot DO: WHY". Never returns. */
+/* Pushes where the error of the C function that runs is, as luaL_where: at the line that called it; where
+   that is one of luamp's own, at that which called luamp. */
+void luampB_push_where(lua_State *L);
+
+/* Raises what a failure of the core means, as "cannot DO: WHY", or as luampO_raise_deadlock. Never
+   returns. */
 int luampB_raise(lua_State *L, const char *what, int failure);
 
 /* Pushes nil and a reason: the two results of a call that gives up. */

@@ -5,48 +5,18 @@
  */
 #include "object.h"
 
-/* What a wait can be for besides a class's object. */
-static const char *
-kind_name(uint32_t kind)
-{
-    switch (kind) {
-    case AMP_SLEEPING:
-        return "a time";
-    case AMP_PAUSING:
-        return "a signal";
-    case AMP_JOINING:
-        return "the end of";
-    case AMP_SELECTING:
-        return "several";
-    }
-    for (int id = 1; id < LUAMPO_CLASSES; id++) {
-        const struct luampO_class *class = luampO_class_of(id);
-        if (class && class->kind == kind)
-            return class->name;
-    }
-    return "an object";
-}
-
 /* Sets in the table on top what the member waits for, if it does. */
 static void
 set_wait(lua_State *L, uint32_t member)
 {
     struct amp_what what;
-    if (!amp_member_waiting(member, &what))
+    if (!amp_member_waiting(member, &what, NULL))
         return;
-    char name[AMP_NAME_SIZE], object[AMP_CELL_NAME];
-    if (what.kind == AMP_JOINING) {
-        amp_member_name(what.cell, name);
-        lua_pushfstring(L, "the end of %s", name);
-    } else if (what.kind < AMP_KINDS && what.cell != 0) {
-        amp_cell_name(what.cell, object);
-        lua_pushfstring(L, "%s \"%s\"", kind_name(what.kind), object);
-    } else {
-        lua_pushstring(L, kind_name(what.kind));
-    }
+    luampO_push_awaited(L, &what);
     lua_setfield(L, -2, "waits_for");
     lua_pushnumber(L, (lua_Number) (amp_now() - what.since) / AMP_SECOND);
     lua_setfield(L, -2, "seconds");
+    char name[AMP_NAME_SIZE];
     const char *holder = what.lock ? luampO_holder(amp_at(what.lock), name) : NULL;
     if (holder) {
         lua_pushstring(L, holder);
@@ -96,7 +66,7 @@ members_objects(lua_State *L)
         if (handle == 0)
             continue;
         lua_newtable(L);
-        lua_pushstring(L, kind_name(kind));
+        lua_pushstring(L, luampO_kind_name(kind));
         lua_setfield(L, -2, "class");
         lua_pushstring(L, name);
         lua_setfield(L, -2, "name");

@@ -397,10 +397,8 @@ luampB_refuse(lua_State *L, const char *reason)
     return 2;
 }
 
-/* Pushes where the error of the C function that runs is: at the line that called it, or, if that is one of luamp's own, at
-   that which called luamp. */
-static void
-push_where(lua_State *L)
+void
+luampB_push_where(lua_State *L)
 {
     lua_Debug ar;
     int level = 1;
@@ -441,10 +439,9 @@ luampB_raise(lua_State *L, const char *what, int failure)
         why = text;
         break;
     case EDEADLK:
-        why = "deadlock";
-        break;
+        return luampO_raise_deadlock(L);
     }
-    push_where(L);
+    luampB_push_where(L);
     lua_pushfstring(L, "cannot %s: %s", what, why);
     lua_concat(L, 2);
     return lua_error(L);

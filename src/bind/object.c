@@ -734,32 +734,109 @@ luampO_holder(const struct amp_lock *lock, char buffer[AMP_NAME_SIZE])
     return buffer;
 }
 
+const char *
+luampO_kind_name(uint32_t kind)
+{
+    for (int id = 1; id < LUAMPO_CLASSES; id++) {
+        const struct luampO_class *class = luampO_class_of(id);
+        if (class && class->kind == kind)
+            return class->name;
+    }
+    return "an object";
+}
+
+void
+luampO_push_awaited(lua_State *L, const struct amp_what *what)
+{
+    char name[AMP_NAME_SIZE], object[AMP_CELL_NAME];
+    switch (what->kind) {
+    case AMP_SLEEPING:
+        lua_pushliteral(L, "a time");
+        return;
+    case AMP_PAUSING:
+        lua_pushliteral(L, "a signal");
+        return;
+    case AMP_JOINING:
+        amp_member_name(what->cell, name);
+        lua_pushfstring(L, "the end of %s", name);
+        return;
+    case AMP_SELECTING:
+        lua_pushliteral(L, "several");
+        return;
+    }
+    if (what->cell == 0) {
+        lua_pushstring(L, luampO_kind_name(what->kind));
+        return;
+    }
+    amp_cell_name(what->cell, object);
+    lua_pushfstring(L, "%s \"%s\"", luampO_kind_name(what->kind), object);
+}
+
+#define EDGES_TOLD 8
+
+/* Adds to the text who waits for what. */
+static void
+add_edge(lua_State *L, luaL_Buffer *text, const struct amp_edge *edge)
+{
+    char name[AMP_NAME_SIZE];
+    amp_member_name(edge->member, name);
+    luaL_addstring(text, name);
+    luaL_addstring(text, " waits for ");
+    if (edge->what.lock != 0) {
+        char object[AMP_CELL_NAME];
+        amp_cell_name(edge->what.cell, object);
+        lua_pushfstring(L, "the lock \"%s\"", object);
+    } else {
+        luampO_push_awaited(L, &edge->what);
+    }
+    luaL_addvalue(text);
+    if (edge->holder == AMP_NOBODY)
+        return;
+    if (edge->holder == edge->member) {
+        luaL_addstring(text, ", which it holds itself");
+        return;
+    }
+    amp_member_name(edge->holder, name);
+    luaL_addstring(text, ", held by ");
+    luaL_addstring(text, name);
+}
+
+void
+luampO_push_deadlock(lua_State *L)
+{
+    const struct amp_deadlock *deadlock = amp_roster_last_deadlock();
+    unsigned told = deadlock->length;
+    if (deadlock->members > 0 && told > EDGES_TOLD)
+        told = EDGES_TOLD;
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    luampB_push_where(L);
+    luaL_addvalue(&text);
+    luaL_addstring(&text, "deadlock: ");
+    for (unsigned i = 0; i < told; i++) {
+        if (i > 0)
+            luaL_addstring(&text, "; ");
+        add_edge(L, &text, &deadlock->edges[i]);
+    }
+    if (deadlock->members == 1 && deadlock->edges[0].holder == AMP_NOBODY) {
+        luaL_addstring(&text, ", and there is no other process or thread");
+    } else if (deadlock->members > 1) {
+        if (deadlock->members > told) {
+            lua_pushfstring(L, "; and %d more wait", (int) (deadlock->members - told));
+            luaL_addvalue(&text);
+        }
+        luaL_addstring(&text, "; nobody is left to go on");
+    } else if (deadlock->length == 1) {
+        luaL_addstring(&text, "; release it first, or use sync.RLock");
+    } else {
+        luaL_addstring(&text, "; take locks in one order everywhere, or with a timeout");
+    }
+    luaL_pushresult(&text);
+}
+
 int
 luampO_raise_deadlock(lua_State *L)
 {
-    const struct amp_edge *chain;
-    unsigned n = amp_roster_last_deadlock(&chain);
-    char waiter[AMP_NAME_SIZE], holder[AMP_NAME_SIZE], lock[AMP_CELL_NAME];
-    if (n == 1) {
-        amp_member_name(chain[0].member, waiter);
-        amp_cell_name(chain[0].what.cell, lock);
-        return luaL_error(L, "deadlock: %s waits for the lock \"%s\", which it holds itself; "
-                          "release it first, or use sync.RLock", waiter, lock);
-    }
-    luaL_Buffer text;
-    luaL_buffinit(L, &text);
-    luaL_where(L, 1);
-    luaL_addvalue(&text);
-    luaL_addstring(&text, "deadlock:");
-    for (unsigned i = 0; i < n; i++) {
-        amp_member_name(chain[i].member, waiter);
-        amp_member_name(chain[i].holder, holder);
-        amp_cell_name(chain[i].what.cell, lock);
-        lua_pushfstring(L, "%s %s waits for the lock \"%s\", held by %s", i ? ";" : "", waiter,
-                        lock, holder);
-        luaL_addvalue(&text);
-    }
-    luaL_addstring(&text, "; take locks in one order everywhere, or with a timeout");
-    luaL_pushresult(&text);
+    luampO_push_deadlock(L);
     return lua_error(L);
 }

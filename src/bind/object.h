@@ -174,7 +174,15 @@ void luampO_push_description(lua_State *L, struct luampO_object *object);
    caller's. */
 const char *luampO_holder(const struct amp_lock *lock, char buffer[AMP_NAME_SIZE]);
 
-/* Raises the deadlock for which a wait just gave -EDEADLK, telling who waits for whom. */
+/* What objects of this kind are called. */
+const char *luampO_kind_name(uint32_t kind);
+
+/* Pushes what a wait is for, in words. */
+void luampO_push_awaited(lua_State *L, const struct amp_what *what);
+
+/* Pushes the error of the deadlock for which a wait just gave -EDEADLK, telling who waits for whom; or
+   raises it. */
+void luampO_push_deadlock(lua_State *L);
 int luampO_raise_deadlock(lua_State *L);
 
 /* The known name most like this one, if it is close enough to be meant; names ends with NULL. */

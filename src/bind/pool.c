@@ -110,6 +110,7 @@ native_lease_task(lua_State *L)
 void
 luampB_limit_task(lua_State *L, struct amp_cell *tasks, uint32_t lease, double seconds)
 {
+    static bool is_limited;
     static timer_t timer;
     static pid_t owner; /* a worker's own worker is forked from it, and inherits no timer */
     if (owner != getpid()) {
@@ -117,6 +118,10 @@ luampB_limit_task(lua_State *L, struct amp_cell *tasks, uint32_t lease, double s
         if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
             luampB_raise(L, "limit the time of a task", -errno);
         owner = getpid();
+    }
+    if (is_limited != (seconds > 0)) {
+        is_limited = seconds > 0;
+        atomic_fetch_add(&amp_outsiders, is_limited ? 1 : -1);
     }
     amp_time deadline = seconds > 0 ? amp_deadline(seconds) : 0;
     struct itimerspec when = {
@@ -142,8 +147,9 @@ native_unlimited(lua_State *L)
     return 0;
 }
 
-/* wait(results, children, timeout): until a result is there, a child in the list is dead, or the
-   time is over; or for no reason. */
+/* wait(results, children, timeout, since): until a result is there, a child in the list is dead, or the
+   time is over; or for no reason. Returns since when it waits: to be given again if nothing was found to
+   be done in between. */
 static int
 native_wait(lua_State *L)
 {
@@ -168,11 +174,19 @@ native_wait(lua_State *L)
         return 0;
     if (!amp_ring_prepare_wait(results, &values[0]))
         return 0;
-    struct amp_what what = {.kind = AMP_QUEUE, .cell = amp_cell_index(results)};
+    struct amp_what what = {
+        .kind = AMP_QUEUE,
+        .cell = amp_cell_index(results),
+        .follows = true,
+        .since = luaL_optinteger(L, 4, 0),
+    };
     int result = amp_wait_many(words, values, used, deadline, &what);
     if (result == -EINTR)
         luampB_run_handlers(L);
-    return 0;
+    else if (result == -EDEADLK)
+        luampO_raise_deadlock(L);
+    lua_pushinteger(L, what.since);
+    return 1;
 }
 
 static const luaL_Reg natives[] = {

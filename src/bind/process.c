@@ -505,7 +505,12 @@ join_another(struct child *child, amp_time deadline)
     if (child->descriptor < 0) /* none to be had */
         return amp_member_join(child->child.member, child->child.generation, deadline);
     struct pollfd poll = {.fd = child->descriptor, .events = POLLIN};
-    struct amp_what what = {.kind = AMP_JOINING, .cell = child->child.member};
+    struct amp_what what = {
+        .kind = AMP_JOINING,
+        .follows = true,
+        .cell = child->child.member,
+        .generation = child->child.generation,
+    };
     int result;
     while ((result = amp_wait_descriptors(&poll, 1, deadline, &what)) == 0)
         continue;
@@ -952,6 +957,7 @@ void
 luampB_main_process(lua_State *L)
 {
     is_host = true;
+    atomic_fetch_sub(&amp_outsiders, 1); /* all that there is are our scripts */
     luampB_handle_interrupt(L);
     luampB_replace_exit(L);
     luampB_open_output(L, true);

@@ -35,6 +35,7 @@ static struct {
     _Atomic pid_t thread;         /* in which it runs */
     volatile sig_atomic_t pending[SIGNALS];
     _Atomic bool interrupted;     /* Ctrl-C has raised an error */
+    bool is_handled[SIGNALS];     /* by the script */
     bool is_interrupt;            /* SIGINT's handler is luampB_interrupt */
     bool ends_by_interrupt;       /* SIGINT has its default action as soon as it comes */
     bool leaves_interrupts;       /* SIGINT is ignored in this process only; */
@@ -210,6 +211,16 @@ push_handler(lua_State *L, int number)
     }
 }
 
+/* Whether the script handles the signal: its handler may end any wait. */
+static void
+note_handled(int number, bool is_handled)
+{
+    if (signals.is_handled[number] == is_handled)
+        return;
+    signals.is_handled[number] = is_handled;
+    atomic_fetch_add(&amp_outsiders, is_handled ? 1 : -1);
+}
+
 /* The handler at the index becomes the signal's. */
 static void
 set_handler(lua_State *L, int number, int index)
@@ -229,6 +240,7 @@ set_handler(lua_State *L, int number, int index)
     }
     if (sigaction(number, &action, NULL) != 0)
         luaL_error(L, "signal %d cannot be handled or ignored", number);
+    note_handled(number, lua_isfunction(L, index) && lua_tocfunction(L, index) != luampB_interrupt);
     if (number == SIGINT) {
         signals.leaves_interrupts = false;
         signals.is_interrupt = lua_tocfunction(L, index) == luampB_interrupt;
@@ -377,6 +389,7 @@ luampB_signals_in_child(lua_State *L)
         struct sigaction action;
         if (sigaction(number, NULL, &action) == 0 && action.sa_handler == on_signal)
             signal(number, SIG_DFL);
+        note_handled(number, false);
     }
     signals.registry = is_ours ? registry : NULL;
     signals.thread = getpid(); /* it is the only thread */

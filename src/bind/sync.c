@@ -62,8 +62,6 @@ acquire_lock(lua_State *L, struct amp_lock *lock, uint32_t kind, struct amp_cell
         what.lock = amp_offset(lock);
     int result;
     LUAMPB_BLOCKING(L, result, amp_lock_acquire(lock, deadline, &what));
-    if (result == -EDEADLK)
-        luampO_raise_deadlock(L);
     if (result >= 0)
         amp_self.held++;
     else if (result != -ETIMEDOUT)
@@ -685,16 +683,20 @@ check_condition_held(lua_State *L, const char *method)
     return object;
 }
 
-/* Sleeps on a ticket. Handlers of signals run between, with nothing held; an error of theirs is
-   left on the stack, and ends it: true. */
+/* Sleeps on a ticket. Handlers of signals run between, with nothing held; an error of theirs, or a
+   deadlock's, is left on the stack, and ends it: true. */
 static bool
 sleep_on_ticket(lua_State *L, struct amp_ticket *ticket, amp_time deadline, struct amp_what *what)
 {
-    while (amp_condition_sleep(ticket, deadline, what) == -EINTR) {
+    int result;
+    while ((result = amp_condition_sleep(ticket, deadline, what)) == -EINTR) {
         if (luampB_run_handlers_protected(L))
             return true;
     }
-    return false;
+    if (result != -EDEADLK)
+        return false;
+    luampO_push_deadlock(L);
+    return true;
 }
 
 /* Takes the lock again, however long that takes: whoever returns from a wait has it. */

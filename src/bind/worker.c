@@ -464,7 +464,7 @@ native_serve(lua_State *L)
     uint32_t lease = (uint32_t) luaL_checkinteger(L, LEASE);
     double limit = luaL_optnumber(L, LIMIT, 0);
     lua_Integer most = luaL_checkinteger(L, MOST), n;
-    struct amp_what what = {.kind = AMP_QUEUE, .cell = amp_cell_index(tasks)};
+    struct amp_what what = {.kind = AMP_QUEUE, .cell = amp_cell_index(tasks), .is_idle = true};
     lua_settop(L, CALL);
     luampB_push_text(L);
     for (n = 0; n < most; n++) {

@@ -50,12 +50,7 @@ enum amp_kind {
     AMP_LOCAL,
     AMP_SOCKET,
     AMP_LISTENER,
-    AMP_KINDS,
-    /* What a member can wait for besides an object. */
-    AMP_SLEEPING = 100,
-    AMP_PAUSING,
-    AMP_JOINING,
-    AMP_SELECTING,
+    AMP_KINDS, /* below those of wait.h, which are no objects */
 };
 
 enum amp_cell_phase {

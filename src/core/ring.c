@@ -285,6 +285,7 @@ static int
 take_role(struct amp_lock *role, amp_time deadline, struct amp_what *what)
 {
     amp_time slice = amp_now() + AMP_SLICE;
+    what->is_endless = deadline == AMP_FOREVER;
     int result = amp_lock_acquire(role, deadline < slice ? deadline : slice, what);
     if (result == -ETIMEDOUT && slice < deadline)
         return 1;

@@ -203,7 +203,13 @@ int
 amp_member_join(uint32_t index, uint32_t generation, amp_time deadline)
 {
     struct amp_member *m = amp_member_at(index);
-    struct amp_what what = {.kind = 0, .since = amp_now()}; /* no spinning: a life is long */
+    struct amp_what what = {
+        .kind = AMP_JOINING,
+        .follows = true,
+        .cell = index,
+        .generation = generation,
+        .since = amp_now(), /* no spinning: a life is long */
+    };
     while (amp_member_lives(index, generation)) {
         uint32_t word = atomic_load_explicit(&m->m_life.l_word, memory_order_acquire);
         if ((word & FUTEX_TID_MASK) == 0 && amp_member_phase(m) == AMP_LIVE)
@@ -292,6 +298,7 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
         atomic_store_explicit(&m->m_pin, 0, memory_order_relaxed);
         atomic_store_explicit(&m->m_handling, 0, memory_order_relaxed);
         atomic_fetch_add_explicit(&h->h_deaths, 1, memory_order_relaxed);
+        atomic_store_explicit(&h->h_last_death, amp_now(), memory_order_relaxed);
         atomic_store_explicit(&m->m_state, STATE(generation + 1, AMP_FREE), memory_order_release);
         if (index < h->h_members_rover)
             h->h_members_rover = index; /* a guess, not under its lock */
@@ -339,7 +346,7 @@ amp_member_name(uint32_t index, char name[AMP_NAME_SIZE])
 }
 
 bool
-amp_member_waiting(uint32_t index, struct amp_what *what)
+amp_member_waiting(uint32_t index, struct amp_what *what, struct amp_sleep *sleep)
 {
     /* Pairs with publish() of wait.c: even, read, still the same. */
     struct amp_waiting *w = &amp_member_at(index)->m_waiting;
@@ -347,9 +354,19 @@ amp_member_waiting(uint32_t index, struct amp_what *what)
     *what = (struct amp_what) {
         .kind = atomic_load_explicit(&w->w_kind, memory_order_relaxed),
         .cell = atomic_load_explicit(&w->w_cell, memory_order_relaxed),
+        .generation = atomic_load_explicit(&w->w_generation, memory_order_relaxed),
         .lock = atomic_load_explicit(&w->w_lock, memory_order_relaxed),
+        .follows = atomic_load_explicit(&w->w_follows, memory_order_relaxed),
+        .is_idle = atomic_load_explicit(&w->w_is_idle, memory_order_relaxed),
         .since = atomic_load_explicit(&w->w_since, memory_order_relaxed),
     };
+    if (sleep != NULL) {
+        *sleep = (struct amp_sleep) {
+            .is_closed = atomic_load_explicit(&w->w_is_closed, memory_order_relaxed),
+            .began = atomic_load_explicit(&w->w_began, memory_order_relaxed),
+            .looked = atomic_load_explicit(&w->w_looked, memory_order_relaxed),
+        };
+    }
     atomic_thread_fence(memory_order_acquire);
     return !(serial & 1) && what->kind != 0 &&
            atomic_load_explicit(&w->w_serial, memory_order_relaxed) == serial;
@@ -392,61 +409,112 @@ amp_tickets_each(uint32_t cell, void (*visit)(struct amp_ticket *ticket, void *a
     }
 }
 
+static struct amp_edge
+edge_of(uint32_t member, const struct amp_what *what)
+{
+    uint32_t owner = what->lock != 0 ? amp_lock_owner(amp_at(what->lock)) : 0;
+    return (struct amp_edge) {
+        .member = member,
+        .what = *what,
+        .holder = owner != 0 ? amp_member_of_thread(owner) : AMP_NOBODY,
+    };
+}
+
 /* The chain from `what`: how many edges until it comes back to us, or 0. */
 static unsigned
 follow(const struct amp_what *what, struct amp_edge *chain)
 {
-    struct amp_edge edge = {.member = amp_self.member, .what = *what};
-    for (unsigned n = 0; n < AMP_CYCLE_MAX; n++) {
-        if (edge.what.lock == 0)
+    struct amp_what next = *what;
+    uint32_t member = amp_self.member;
+    for (unsigned n = 0; n < AMP_EDGES_MAX; n++) {
+        chain[n] = edge_of(member, &next);
+        member = chain[n].holder;
+        if (member == AMP_NOBODY)
             return 0;
-        uint32_t owner = amp_lock_owner(amp_at(edge.what.lock));
-        edge.holder = owner == 0 ? AMP_NOBODY : amp_member_of_thread(owner);
-        chain[n] = edge;
-        if (edge.holder == AMP_NOBODY)
-            return 0;
-        if (edge.holder == amp_self.member)
+        if (member == amp_self.member)
             return n + 1;
-        edge.member = edge.holder;
-        if (!amp_member_waiting(edge.member, &edge.what))
+        if (!amp_member_waiting(member, &next, NULL))
             return 0;
     }
     return 0;
 }
 
-unsigned
-amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain)
+/* A cycle of locks, with the calling thread in it. */
+static bool
+is_cycle(const struct amp_what *what, struct amp_deadlock *deadlock)
 {
-    if (amp_self.member == AMP_NOBODY)
-        return 0;
+    struct amp_edge *chain = deadlock->edges, again[AMP_EDGES_MAX];
     unsigned length = follow(what, chain);
-    if (length == 0)
-        return 0;
     /* Every one in the cycle sleeps, so a cycle that stands a second look, with the same waits
        since the same times, is real. */
-    struct amp_edge again[AMP_CYCLE_MAX];
-    if (follow(what, again) != length)
-        return 0;
+    if (length == 0 || follow(what, again) != length)
+        return false;
     for (unsigned i = 0; i < length; i++) {
         if (again[i].member != chain[i].member || again[i].what.lock != chain[i].what.lock ||
             again[i].what.since != chain[i].what.since)
-            return 0;
+            return false;
     }
-    return length;
+    deadlock->members = 0;
+    deadlock->length = length;
+    return true;
+}
+
+/*
+ * No member can go on: each waits for what only members can do, and has looked for it in vain since the last
+ * of them did anything, or ended. Who has not looked again, because it was stopped, or has no processor,
+ * may have been woken by then. That all are read one after the other does no harm: what they wait for was not
+ * there when all of them were asleep, and nobody was left to bring it.
+ *
+ * One of them is told, and its end, or what it does then, may help the others. Not an idle one, which has
+ * nothing to do with it; nor one that follows others, as long as there is one that does not.
+ */
+static bool
+is_standstill(const struct amp_what *what, struct amp_deadlock *deadlock)
+{
+    amp_time began = 0, looked = AMP_FOREVER;
+    unsigned followers = 0, top = amp_members_top();
+    deadlock->members = deadlock->length = 0;
+    if (what->is_idle)
+        return false;
+    for (uint32_t i = 0; i < top; i++) {
+        const struct amp_member *m = amp_member_at(i);
+        enum amp_phase phase = amp_member_phase(m);
+        struct amp_what its = *what;
+        struct amp_sleep sleep = amp_self.sleep;
+        if (phase == AMP_FREE)
+            continue;
+        if (phase != AMP_LIVE || life_is_over(m))
+            return false;
+        if (i != amp_self.member && !amp_member_waiting(i, &its, &sleep))
+            return false;
+        if (!sleep.is_closed || (its.kind == AMP_JOINING && !amp_member_lives(its.cell, its.generation)))
+            return false;
+        began = sleep.began > began ? sleep.began : began;
+        looked = sleep.looked < looked ? sleep.looked : looked;
+        deadlock->members++;
+        if (its.is_idle || deadlock->length == AMP_EDGES_MAX)
+            continue;
+        followers += its.follows;
+        deadlock->edges[deadlock->length++] = edge_of(i, &its);
+    }
+    amp_time death = atomic_load_explicit(&amp_arena.header->h_last_death, memory_order_relaxed);
+    return looked > began && looked > death && (!what->follows || followers == deadlock->length);
+}
+
+bool
+amp_roster_deadlock(const struct amp_what *what, struct amp_deadlock *deadlock)
+{
+    return amp_self.member != AMP_NOBODY &&
+           (is_cycle(what, deadlock) || (amp_self.sleep.is_closed && is_standstill(what, deadlock)));
 }
 
 /* Not in the thread's own storage: a library that is loaded late has little of that. */
-struct cycle {
-    struct amp_edge chain[AMP_CYCLE_MAX];
-    unsigned length;
-};
-static __thread struct cycle *last_deadlock;
+static __thread struct amp_deadlock *last_deadlock;
 
-unsigned
-amp_roster_last_deadlock(const struct amp_edge **chain)
+const struct amp_deadlock *
+amp_roster_last_deadlock(void)
 {
-    *chain = last_deadlock ? last_deadlock->chain : NULL;
-    return last_deadlock ? last_deadlock->length : 0;
+    return last_deadlock;
 }
 
 void
@@ -464,16 +532,14 @@ look_around(const struct amp_what *what)
     amp_roster_sweep();
     for (int i = 0; amp_slice_steps[i] != NULL; i++)
         amp_slice_steps[i]();
-    if (what->lock == 0 || amp_now() - what->since < AMP_SUSPICION)
+    struct amp_deadlock deadlock;
+    if (amp_now() - what->since < AMP_SUSPICION || !amp_roster_deadlock(what, &deadlock))
         return 0;
     if (last_deadlock == NULL)
-        last_deadlock = calloc(1, sizeof *last_deadlock);
+        last_deadlock = malloc(sizeof *last_deadlock);
     if (last_deadlock == NULL)
         return 0;
-    unsigned length = amp_roster_deadlock(what, last_deadlock->chain);
-    if (length == 0)
-        return 0;
-    last_deadlock->length = length;
+    *last_deadlock = deadlock;
     return -EDEADLK;
 }
 

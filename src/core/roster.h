@@ -154,28 +154,36 @@ void amp_member_name(uint32_t index, char name[AMP_NAME_SIZE]);
 /* A name that is too long is cut. Not by snprintf: a child that calls it has four pages more to map. */
 void amp_name_copy(char to[AMP_NAME_SIZE], const char *name);
 
-/* A consistent copy of what a member waits for; false when it does not wait, or not long enough
-   to be read. */
-bool amp_member_waiting(uint32_t index, struct amp_what *what);
+/* A consistent copy of what a member waits for, and of how it sleeps unless that is NULL; false when
+   it does not wait, or not long enough to be read. */
+bool amp_member_waiting(uint32_t index, struct amp_what *what, struct amp_sleep *sleep);
 
-/* One step of a chain of waits: who waits for which object, and who holds it. */
+/* Who waits for what; and of a lock, who holds it, or AMP_NOBODY. */
 struct amp_edge {
     uint32_t member;
     struct amp_what what;
     uint32_t holder;
 };
 
-#define AMP_CYCLE_MAX 64
+#define AMP_EDGES_MAX 64
 
-/* Follows the chain from the calling thread, which waits as `what` says: the number of edges of a
-   cycle that comes back to it, at most AMP_CYCLE_MAX, or 0. */
-unsigned amp_roster_deadlock(const struct amp_what *what, struct amp_edge *chain);
+/* Why a wait can never end. Either its thread is in a cycle of locks, each waited for by one and held
+   by the next: `edges` begins with the thread's own. Or no member can go on, whatever they wait for:
+   then `members` is how many there are, and `edges` has those of them who are not idle. */
+struct amp_deadlock {
+    unsigned members; /* 0: a cycle of locks */
+    unsigned length;
+    struct amp_edge edges[AMP_EDGES_MAX];
+};
 
-/* The cycle for which a wait of the calling thread last gave -EDEADLK: its members may have gone
+/* Whether the wait of the calling thread, which `what` describes, can never end, and why. */
+bool amp_roster_deadlock(const struct amp_what *what, struct amp_deadlock *deadlock);
+
+/* That for which a wait of the calling thread last gave -EDEADLK, or NULL. Its members may have gone
    their ways since. */
-unsigned amp_roster_last_deadlock(const struct amp_edge **chain);
+const struct amp_deadlock *amp_roster_last_deadlock(void);
 
-/* The calling thread ends, or will not ask for the cycle any more: it is forgotten. */
+/* The calling thread ends, or will not ask for the deadlock any more: it is forgotten. */
 void amp_roster_thread_leave(void);
 
 /* A ticket of the calling thread that is not in use, or NULL when all are. */

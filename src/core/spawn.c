@@ -146,7 +146,12 @@ amp_child_wait(struct amp_child *child, amp_time deadline)
     int result = try_wait(child);
     if (result != -ETIMEDOUT || deadline == AMP_AT_ONCE)
         return result;
-    struct amp_what what = {.kind = AMP_JOINING, .cell = child->member};
+    struct amp_what what = {
+        .kind = AMP_JOINING,
+        .follows = true,
+        .cell = child->member,
+        .generation = child->generation,
+    };
     int descriptor = (int) syscall(SYS_pidfd_open, child->pid, 0);
     struct pollfd poll = {.fd = descriptor, .events = POLLIN};
     do {

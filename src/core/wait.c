@@ -18,6 +18,7 @@
 __thread struct amp_self amp_self = {.member = AMP_NOBODY};
 int (*amp_look_around)(const struct amp_what *what);
 _Atomic int amp_spins = -1;
+_Atomic int amp_outsiders = 1;
 
 static inline void
 relax(void)
@@ -79,9 +80,16 @@ publish(const struct amp_what *what)
     atomic_thread_fence(memory_order_release);
     atomic_store_explicit(&record->w_kind, what ? what->kind : 0, memory_order_relaxed);
     if (what) {
+        const struct amp_sleep *sleep = &amp_self.sleep;
         atomic_store_explicit(&record->w_cell, what->cell, memory_order_relaxed);
+        atomic_store_explicit(&record->w_generation, what->generation, memory_order_relaxed);
         atomic_store_explicit(&record->w_lock, what->lock, memory_order_relaxed);
         atomic_store_explicit(&record->w_since, what->since, memory_order_relaxed);
+        atomic_store_explicit(&record->w_began, sleep->began, memory_order_relaxed);
+        atomic_store_explicit(&record->w_looked, sleep->looked, memory_order_relaxed);
+        atomic_store_explicit(&record->w_is_closed, sleep->is_closed, memory_order_relaxed);
+        atomic_store_explicit(&record->w_follows, what->follows, memory_order_relaxed);
+        atomic_store_explicit(&record->w_is_idle, what->is_idle, memory_order_relaxed);
     }
     atomic_fetch_add_explicit(&record->w_serial, 1, memory_order_release);
 }
@@ -92,12 +100,30 @@ to_timespec(amp_time t)
     return (struct timespec) {.tv_sec = t / AMP_SECOND, .tv_nsec = t % AMP_SECOND};
 }
 
+/* Notes that the thread goes to sleep now, on a word that has this value. Where it has just slept on the
+   same, in the same wait, it has done nothing in between: whatever it could have done changes the word first. */
+static void
+note_sleep(const amp_word *word, uint32_t value, bool is_closed, const struct amp_what *what, amp_time now)
+{
+    struct amp_self *self = &amp_self;
+    if (self->slept_on != word || self->slept_value != value || self->slept_since != what->since) {
+        self->slept_on = word;
+        self->slept_value = value;
+        self->slept_since = what->since;
+        self->sleep.began = now;
+    }
+    self->sleep.looked = now;
+    self->sleep.is_closed = is_closed;
+}
+
 /*
  * What happens before every sleep: sets the limit that the kernel will read, publishes, and looks
- * for signals. `absolute` says which kind of limit the system call takes. Returns 0 to go to sleep.
+ * for signals. `absolute` says which kind of limit the system call takes; `word` and `value`, what the
+ * sleep is on, NULL for descriptors. Returns 0 to go to sleep.
  */
 static int
-before_sleep(amp_time deadline, bool absolute, struct amp_what *what)
+before_sleep(const amp_word *word, uint32_t value, amp_time deadline, bool absolute,
+             struct amp_what *what)
 {
     amp_time now = amp_now();
     if (what->since == 0)
@@ -108,6 +134,10 @@ before_sleep(amp_time deadline, bool absolute, struct amp_what *what)
     amp_self.limit = to_timespec(absolute ? end : end - now);
     if (what->uninterruptible)
         return 0;
+    bool is_closed = (deadline == AMP_FOREVER || what->is_endless) &&
+                     (word != NULL ? what->kind != 0 : what->kind == AMP_JOINING) &&
+                     atomic_load_explicit(&amp_outsiders, memory_order_relaxed) == 0;
+    note_sleep(word, value, is_closed, what, now);
     publish(what);
     amp_self.waiting_now = 1;
     atomic_signal_fence(memory_order_seq_cst); /* first waiting_now, then the look at the flag */
@@ -152,7 +182,7 @@ amp_wait(amp_word *word, uint32_t seen, uint32_t flag, amp_time deadline, struct
     uint32_t asleep = seen | flag;
     if (seen != asleep && !atomic_compare_exchange_strong(word, &seen, asleep) && seen != asleep)
         return 0;
-    int result = before_sleep(deadline, false, what);
+    int result = before_sleep(word, asleep, deadline, false, what);
     if (result != 0)
         return result;
     result = amp_futex.wait(word, asleep, &amp_self.limit);
@@ -163,7 +193,7 @@ int
 amp_wait_many(amp_word *const *words, const uint32_t *expected, unsigned n, amp_time deadline,
               struct amp_what *what)
 {
-    int result = before_sleep(deadline, true, what);
+    int result = before_sleep(words[0], expected[0], deadline, true, what);
     if (result != 0)
         return result;
     result = amp_futex.wait_many(words, expected, n, &amp_self.limit);
@@ -182,7 +212,7 @@ amp_wait_descriptors(struct pollfd *descriptors, unsigned n, amp_time deadline,
     static const struct timespec at_once;
     const struct timespec *limit = &at_once;
     if (deadline != AMP_AT_ONCE) {
-        int failure = before_sleep(deadline, false, what);
+        int failure = before_sleep(NULL, 0, deadline, false, what);
         if (failure != 0)
             return failure;
         limit = &amp_self.limit;

@@ -42,14 +42,33 @@
 #define AMP_SUSPICION (1 * AMP_SECOND)      /* who waited so long looks for a deadlock */
 #define AMP_NOBODY UINT32_MAX               /* no member */
 
+/* What a member can wait for besides an object, whose kinds are enum amp_kind of handle.h. */
+enum {
+    AMP_SLEEPING = 100,
+    AMP_PAUSING,
+    AMP_JOINING, /* the end of a member */
+    AMP_SELECTING,
+};
+
 /* What a wait is for. The caller's own; `since` is set by the first wait. */
 struct amp_what {
-    uint32_t kind;      /* what is waited for: enum amp_kind of handle.h, or 0 */
-    uint32_t cell;      /* index of the object's cell, or 0 */
+    uint32_t kind;      /* what is waited for: enum amp_kind, AMP_SLEEPING to AMP_SELECTING, or 0 */
+    uint32_t cell;      /* index of the object's cell, or 0; AMP_JOINING: of the member's slot, */
+    uint32_t generation; /* and which of its members it is */
     uint64_t lock;      /* arena offset of a lock that is waited for without limit, or 0: an edge to
                            its owner, by which a deadlock is found */
     bool uninterruptible; /* a short wait inside the core: signals wait until it is over */
+    bool is_endless;    /* without limit, though a step of it has one */
+    bool follows;       /* others decide: it is for a member's end, or for what a pool's worker brings */
+    bool is_idle;       /* for work that others may have: who waits so is never told of a deadlock */
     amp_time since;
+};
+
+/* How a thread sleeps. */
+struct amp_sleep {
+    bool is_closed;     /* without limit, and only members can end it */
+    amp_time began;     /* when it first slept on this word with this value; since then it has done nothing */
+    amp_time looked;    /* when it last went to sleep, as that still was the word's value */
 };
 
 /* The same, as others see it: in the waiting member's slot. Written by the member only, before
@@ -59,8 +78,14 @@ struct amp_waiting {
     _Atomic uint32_t w_serial;
     _Atomic uint32_t w_kind; /* 0: not waiting */
     _Atomic uint32_t w_cell;
+    _Atomic uint32_t w_generation;
     _Atomic uint64_t w_lock;
     _Atomic int64_t w_since;
+    _Atomic int64_t w_began;
+    _Atomic int64_t w_looked;
+    _Atomic bool w_is_closed;
+    _Atomic bool w_follows;
+    _Atomic bool w_is_idle;
 };
 
 /* What a thread knows of itself. Private to the thread, but for its signal handlers. */
@@ -75,6 +100,10 @@ struct amp_self {
     volatile sig_atomic_t signalled;  /* a handler of the script is to be run */
     volatile sig_atomic_t waiting_now; /* inside a system call that may sleep, or about to be */
     struct timespec limit;            /* the time-out that the kernel reads; see above */
+    struct amp_sleep sleep;           /* its last one, */
+    const amp_word *slept_on;         /* on what, */
+    uint32_t slept_value;             /* while it was this, */
+    amp_time slept_since;             /* of a wait since then */
     const sigset_t *process_mask;     /* of a thread that has signals blocked: the mask of the process
                                          that it forks; else NULL */
 };
@@ -84,6 +113,10 @@ extern __thread struct amp_self amp_self;
 /* What is looked at at the end of every slice: set once by the roster. Returns 0, or -EDEADLK when
    the wait that `what` describes can never end. */
 extern int (*amp_look_around)(const struct amp_what *what);
+
+/* How many others than members can end a wait of this process: a program that luamp is embedded in, a
+   handler of the script's, a limit of time. 1 before anybody has said. Children inherit it. */
+extern _Atomic int amp_outsiders;
 
 /* How often a wait looks at its word before it sleeps; 0 on one processor, negative before anybody has
    asked. Set by the first amp_thread_enter, may be changed by tests and benchmarks. */

@@ -337,16 +337,16 @@ test_waiting(void)
     struct amp_cell *cell = tap_object(AMP_EVENT, "event");
     board->handle[0] = amp_cell_handle(cell);
     struct amp_what what;
-    ok(!amp_member_waiting(amp_self.member, &what), "who runs does not wait");
+    ok(!amp_member_waiting(amp_self.member, &what, NULL), "who runs does not wait");
     amp_time begun = amp_now();
     struct amp_child child = tap_child(wait_for_event, NULL);
-    ok(tap_until(amp_member_waiting(child.member, &what)), "who sleeps is seen to wait");
+    ok(tap_until(amp_member_waiting(child.member, &what, NULL)), "who sleeps is seen to wait");
     ok(what.kind == AMP_EVENT && what.cell == amp_cell_index(cell), "for what");
     ok(what.since >= begun && what.since <= amp_now(), "and since when");
     struct amp_event event = amp_event_of(cell);
     amp_event_set(&event);
     is(tap_join(&child), 0, "it is let go");
-    ok(!amp_member_waiting(child.member, &what), "and waits no more");
+    ok(!amp_member_waiting(child.member, &what, NULL), "and waits no more");
     tap_unhold(cell);
 }
 
@@ -383,9 +383,10 @@ test_chain(void)
         tap_need(tap_until(atomic_load(&board->started[i])));
     }
     struct amp_what ours = {.kind = AMP_LOCK, .lock = amp_offset(&cells[0]->c_lock0)};
-    struct amp_edge chain[AMP_CYCLE_MAX];
+    struct amp_deadlock deadlock;
+    const struct amp_edge *chain = deadlock.edges;
     ours.since = amp_now();
-    ok(tap_until(amp_roster_deadlock(&ours, chain) == 4),
+    ok(tap_until(amp_roster_deadlock(&ours, &deadlock) && deadlock.length == 4),
        "a circle of four that wait for each other is found");
     bool right = chain[0].member == amp_self.member && chain[3].holder == amp_self.member;
     for (int i = 0; i < 3; i++)
@@ -393,15 +394,142 @@ test_chain(void)
                 chain[i + 1].member == child[i].member;
     ok(right, "and who waits for whom");
     ours.lock = 0;
-    is(amp_roster_deadlock(&ours, chain), 0, "who waits for no lock is in no circle");
+    ok(!amp_roster_deadlock(&ours, &deadlock), "who waits for no lock is in no circle");
     amp_lock_leave(&cells[3]->c_lock0);
     ours.lock = amp_offset(&cells[0]->c_lock0);
     int failed = 0;
     for (int i = 0; i < 3; i++)
         failed += tap_join(&child[i]) != 0;
     is(failed, 0, "when the test gives up its lock, all go on");
-    is(amp_roster_deadlock(&ours, chain), 0, "and there is no circle any more");
+    ok(!amp_roster_deadlock(&ours, &deadlock), "and there is no circle any more");
     for (int i = 0; i < 4; i++)
+        tap_unhold(cells[i]);
+}
+
+/*
+ * A standstill.
+ */
+
+/* Waits until the child sleeps as it should, and has looked again since it began. */
+static bool
+sleeps_on(const struct amp_child *child, bool is_closed)
+{
+    struct amp_what what;
+    struct amp_sleep sleep;
+    return tap_until(amp_member_waiting(child->member, &what, &sleep) &&
+                     sleep.is_closed == is_closed && sleep.looked > sleep.began);
+}
+
+/* Whether the caller, which has begun to wait as `what` says, is told when it looks again. */
+static bool
+is_told(const struct amp_what *what, struct amp_deadlock *deadlock)
+{
+    amp_self.sleep.looked = amp_now();
+    return amp_roster_deadlock(what, deadlock);
+}
+
+/* The same from some moment on, where it begins now. */
+static bool
+is_told_soon(const struct amp_what *what, struct amp_deadlock *deadlock)
+{
+    amp_self.sleep = (struct amp_sleep) {.is_closed = true, .began = amp_now()};
+    return tap_until(is_told(what, deadlock));
+}
+
+static int
+wait_with_limit(void *argument)
+{
+    (void) argument;
+    struct amp_event event = amp_event_of(amp_cell_of(board->handle[0]));
+    struct amp_what what = {.kind = AMP_EVENT};
+    return amp_event_wait(&event, amp_now() + 1000 * AMP_SECOND, &what);
+}
+
+static int
+be_told(void *argument)
+{
+    (void) argument;
+    struct amp_event event = amp_event_of(amp_cell_of(board->handle[0]));
+    struct amp_event other = amp_event_of(amp_cell_of(board->handle[1]));
+    struct amp_what what = {.kind = AMP_EVENT};
+    int result = amp_event_wait(&event, AMP_FOREVER, &what);
+    amp_event_set(&other);
+    return result == -EDEADLK ? 1 : result == 0 ? 0 : 2;
+}
+
+static void
+test_standstill(void)
+{
+    memset(board, 0, sizeof *board);
+    struct amp_cell *cells[2];
+    for (int i = 0; i < 2; i++) {
+        cells[i] = tap_object(AMP_EVENT, "event");
+        board->handle[i] = amp_cell_handle(cells[i]);
+    }
+    struct amp_event event = amp_event_of(cells[0]), other = amp_event_of(cells[1]);
+    struct amp_what ours = {.kind = AMP_EVENT, .cell = 1, .since = amp_now()};
+    struct amp_deadlock deadlock;
+    struct amp_child child = tap_child(wait_for_event, NULL);
+    ok(sleeps_on(&child, false) && !is_told(&ours, &deadlock),
+       "where others than members may end a wait, there is no standstill");
+    amp_event_set(&event);
+    tap_need(tap_join(&child) == 0);
+    amp_event_clear(&event);
+    amp_outsiders--;
+    child = tap_child(wait_for_event, NULL);
+    ok(is_told_soon(&ours, &deadlock), "without: when the last member waits");
+    is(deadlock.members, 2, "it is of all");
+    ok(deadlock.length == 2 && deadlock.edges[0].member == amp_self.member &&
+           deadlock.edges[1].member == child.member,
+       "and who they are");
+
+    struct amp_what idle = ours, follower = ours;
+    idle.is_idle = true;
+    ok(!is_told(&idle, &deadlock), "an idle one is not told");
+    follower.follows = true;
+    ok(!is_told(&follower, &deadlock), "nor one that follows another");
+
+    kill(child.pid, SIGSTOP);
+    tap_need(tap_until(tap_state(child.pid) == 'T'));
+    amp_self.sleep.began = amp_now();
+    ok(!is_told(&ours, &deadlock), "one that is stopped may have been woken");
+    kill(child.pid, SIGCONT);
+    ok(is_told_soon(&ours, &deadlock), "until it goes on, and looks");
+
+    uint32_t slot, generation;
+    tap_need(amp_member_reserve("unborn", &slot, &generation) == 0);
+    ok(!is_told(&ours, &deadlock), "one that is about to be born may help");
+    amp_member_bury(slot, generation, true);
+
+    struct amp_child another = staying_child();
+    ok(!is_told(&ours, &deadlock), "one that does something may help");
+    kill(another.pid, SIGKILL);
+    tap_join(&another);
+    ok(is_told_soon(&ours, &deadlock), "when it is dead, it cannot");
+    another = tap_child(wait_with_limit, NULL);
+    ok(sleeps_on(&another, false) && !is_told(&ours, &deadlock),
+       "one whose time is limited goes on");
+    amp_event_set(&event);
+    ok(tap_join(&child) == 0 && tap_join(&another) == 0, "the event ends both");
+
+    struct amp_what join = {
+        .kind = AMP_JOINING, .cell = child.member, .generation = child.generation, .since = amp_now(),
+    };
+    ok(!is_told(&join, &deadlock), "one that waits for an end that has come goes on");
+
+    amp_event_clear(&event);
+    struct amp_child told[2];
+    for (int i = 0; i < 2; i++)
+        told[i] = tap_child(be_told, NULL);
+    struct amp_what real = {.kind = AMP_EVENT, .cell = amp_cell_index(cells[1])};
+    int result = amp_event_wait(&other, AMP_FOREVER, &real);
+    int times = result == -EDEADLK;
+    amp_event_set(&event);
+    for (int i = 0; i < 2; i++)
+        times += tap_join(&told[i]);
+    is(times, 1, "of three that wait for each other one is told, and helps the others");
+    amp_outsiders++;
+    for (int i = 0; i < 2; i++)
         tap_unhold(cells[i]);
 }
 
@@ -491,6 +619,7 @@ main(void)
     test_estate();
     test_waiting();
     test_chain();
+    test_standstill();
     test_thread();
     test_foreign_fork();
     test_too_many();

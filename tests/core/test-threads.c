@@ -577,7 +577,7 @@ come_and_go(int index)
             for (uint32_t k = 0; k < amp_members_top(); k++) {
                 struct amp_what what;
                 char name[AMP_NAME_SIZE];
-                amp_member_waiting(k, &what);
+                amp_member_waiting(k, &what, NULL);
                 amp_member_name(k, name);
             }
             amp_condition_notify(object, 1); /* looks through all tickets */
@@ -627,7 +627,7 @@ wait_for_lock(int index)
         plain = 7;
         atomic_store(&counted, 1);
         struct amp_what its;
-        if (!tap_until(atomic_load(&waits) == 2 && amp_member_waiting(amp_self.member, &its) == 0))
+        if (!tap_until(atomic_load(&waits) == 2 && amp_member_waiting(amp_self.member, &its, NULL) == 0))
             return 1;
         tap_nap();
         return result != 0; /* without a release */

@@ -178,7 +178,7 @@ noting_wait(amp_word *word, uint32_t expected, const struct timespec *relative)
     asked.expected = expected;
     asked.word = atomic_load(word);
     asked.limit = relative->tv_sec * AMP_SECOND + relative->tv_nsec;
-    asked.published = amp_member_waiting(amp_self.member, &asked.what);
+    asked.published = amp_member_waiting(amp_self.member, &asked.what, NULL);
     return asked.result;
 }
 
@@ -212,7 +212,7 @@ test_wait(void)
        "meanwhile others see what is waited for");
     ok(what.since >= before && what.since <= amp_now() && asked.what.since == what.since,
        "and since when");
-    ok(!amp_member_waiting(amp_self.member, &asked.what), "afterwards they see no wait");
+    ok(!amp_member_waiting(amp_self.member, &asked.what, NULL), "afterwards they see no wait");
 
     amp_time since = what.since;
     is(amp_wait(&word, 5, 1, amp_now() + 20 * AMP_MILLISECOND, &what), 0,
@@ -384,7 +384,7 @@ test_signals(void)
     raise(SIGALRM);
     is(amp_wait(&word, 1, 1, AMP_FOREVER, &what), -EINTR, "a signal before the wait ends it");
     is(asked.calls, 0, "without a sleep");
-    ok(!amp_member_waiting(amp_self.member, &asked.what), "and others see no wait");
+    ok(!amp_member_waiting(amp_self.member, &asked.what, NULL), "and others see no wait");
 
     handle(handler);
     amp_futex.wait = signalled_wait; /* for ever, if the limit is not zero */
