@@ -318,6 +318,9 @@ function Process:start()
   if this.is_daemon and not this.is_worker then
     error("a daemon may not start processes", 2)
   end
+  if s.target == nil and self.run == Process.run then
+    error(('process "%s" has no target, and its class no run'):format(s.name), 2)
+  end
   s.bound = s.daemon or s.worker or this.is_bound
   return native.undisturbed(start, self, s)
 end

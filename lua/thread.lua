@@ -95,8 +95,6 @@ end
 
 -- Starting ----------------------------------------------------------------------------------------
 
-local function nothing() end
-
 -- Adds a class, and those that it extends, to what the thread is to know.
 local function introduce(name, headers, fields, known)
   if known[name] then return end
@@ -194,11 +192,13 @@ function Thread:start()
   if s.handle or s.is_main then
     error(('thread "%s" was started already; a thread can be started once'):format(s.name), 2)
   end
-  local what, args, kwargs = s.target or nothing, s.args or {}, s.kwargs
+  local what, args, kwargs = s.target, s.args or {}, s.kwargs
   local headers, fields, known
   if self.run ~= Thread.run then
     what, args, kwargs = self, nil, nil
     headers, fields, known = {}, {}, {}
+  elseif what == nil then
+    error(('thread "%s" has no target, and its class no run'):format(s.name), 2)
   end
   while true do
     local ok, handle, why

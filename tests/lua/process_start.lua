@@ -106,11 +106,16 @@ t.test("a second start raises, and does not disturb the first", function()
     t.is(p.exitcode, 3, "the first start is what it was")
 end)
 
-t.test("a process without a target ends well", function()
+t.test("a process that has nothing to run is not started", function()
+    t.raises(function() Process {target = misspelt}:start() end,
+        'process_start.lua:%d+: process "Process%-%d+" has no target, and its class no run', "without a target")
+    local C = Process:extend "Idle"
+    t.raises(function() C {name = "idle"}:start() end, 'process "idle" has no target', "nor a class with a run")
     local p = Process()
+    function p.run() process.exit(4) end
     p:start()
     p:join()
-    t.is(p.exitcode, 0, "exitcode")
+    t.is(p.exitcode, 4, "it may have a run of its own")
 end)
 
 t.test("a class overrides run", function()

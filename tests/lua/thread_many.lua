@@ -146,7 +146,7 @@ t.test("where the family is full, start gives false and the reason", function()
     local joined = 0
     for _, th in ipairs(list) do joined = joined + (th:join(60) and 1 or 0) end
     t.is(joined, #list, "those that were started have ended")
-    t.is({thread.Thread{}:start():join()}, {true}, "and there is room again")
+    t.is({thread.Thread{target = function() end}:start():join()}, {true}, "and there is room again")
 end)
 
 t.done()

@@ -44,12 +44,18 @@ t.test("a thread runs its target with args and kwargs, nils included", function(
     t.ok(math.type(th.ident) == "integer" and math.type(th.native_id) == "integer", "numbers")
 end)
 
-t.test("without options it does nothing, and may be joined again", function()
-    local th = Thread{}
+t.test("it may be joined again", function()
+    local th = Thread{target = function() end}
     th:start()
     t.is({th:join()}, {true}, "once")
     t.is({th:join(0)}, {true}, "and again")
-    t.is({Thread():start():join()}, {true}, "with no table at all")
+end)
+
+t.test("a thread that has nothing to run is not started", function()
+    t.raises(function() Thread{target = misspelt}:start() end,
+        'thread_start.lua:%d+: thread "Thread%-%d+" has no target, and its class no run', "without a target")
+    t.raises(function() Thread{name = "idle"}:start() end, 'thread "idle" has no target', "named")
+    t.raises(function() Thread:extend "Idle"():start() end, "has no target", "nor a class with a run")
 end)
 
 t.test("it is in the same process, and in a thread of its own", function()
@@ -123,7 +129,7 @@ t.test("package.path is inherited, so a module's function is found by its name",
 end)
 
 t.test("names count in the process, and can be set until the start", function()
-    local a, b = Thread{}, Thread{}
+    local a, b = Thread{target = function() end}, Thread{}
     local n = math.tointeger(a.name:match "^Thread%-(%d+)$")
     t.is(b.name, "Thread-" .. n + 1, "one after the other")
     a.name = "first"
@@ -191,7 +197,7 @@ t.test("a method that is misspelt is told with the right one", function()
 end)
 
 t.test("what is done in the wrong order raises", function()
-    local th = Thread{name = "twice"}
+    local th = Thread{name = "twice", target = function() end}
     t.raises(function() th:join() end,
         'thread_start.lua:%d+: thread "twice" is not started; call start%(%) first', "join before start")
     th:start()
