@@ -627,6 +627,15 @@ local function check_callbacks(callback, error_callback)
   end
 end
 
+-- Callbacks among the options of a map go to its caller; here they would go to the function.
+local function check_no_callbacks(kwargs)
+  if next(kwargs) == nil then return end
+  for option, f in pairs(kwargs) do
+    if option ~= "callback" and option ~= "error_callback" or not can_call(f) then return end
+  end
+  error("apply_async takes callbacks after the kwargs: p:apply_async(f, args, nil, callback, error_callback)", 3)
+end
+
 local function check_arguments(method, args, kwargs)
   if args ~= nil and type(args) ~= "table" then
     error(("%s wants its arguments as a list, not a %s"):format(method, type(args)), 3)
@@ -828,6 +837,7 @@ function Pool:apply_async(f, args, kwargs, callback, error_callback)
   check_running(self)
   check_function(f, "apply_async")
   check_arguments("apply_async", args, kwargs)
+  if callback == nil and error_callback == nil and kwargs ~= nil then check_no_callbacks(kwargs) end
   check_callbacks(callback, error_callback)
   local result = apply(self, f, args, kwargs, callback, error_callback)
   return result

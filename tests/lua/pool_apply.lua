@@ -22,6 +22,23 @@ t.test("args is a list whose n is honoured, and kwargs comes after it", function
     t.is({p:apply(all, nil, {key = 5})}, {1, {key = 5}}, "kwargs alone")
 end)
 
+t.test("callbacks in the place of kwargs are told where they go", function()
+    for _, kwargs in ipairs {{callback = print}, {callback = print, error_callback = print}} do
+        t.raises(function() p:apply_async(print, {1}, kwargs) end,
+            "pool_apply.lua:%d+: apply_async takes callbacks after the kwargs: p:apply_async%(f, args, nil, callback",
+            "they raise")
+    end
+    local function count(options)
+        local n = 0
+        for _ in pairs(options) do n = n + 1 end
+        return n
+    end
+    t.is(p:apply_async(count, {}, {}):get(), 0, "kwargs without any are none")
+    t.is(p:apply_async(count, {}, {callback = print, n = 1}):get(), 2, "nor with something else")
+    t.is(p:apply_async(count, {}, {callback = 5}):get(), 1, "nor one that is no function")
+    t.is(p:apply_async(count, {}, {callback = print}, function() end):get(), 1, "nor where there is one")
+end)
+
 t.test("any function can be a task", function()
     local upvalue = {3}
     local function closure(x) return x + upvalue[1] end
