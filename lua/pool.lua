@@ -59,7 +59,7 @@ end
 -- A message handler: the error, its text, the worker's traceback, and who it is.
 local function failure(e)
   local worker = ("%s (pid %d)"):format(process.current_process().name, process.getpid())
-  return {e, describe_error(e), debug.traceback(nil, 2), worker}
+  return {e, describe_error(e), processes.stack(), worker}
 end
 
 -- What a message handler gave, or could not for want of stack or memory.

@@ -147,9 +147,10 @@ function native.run(fields, what, args, kwargs)
   if type(what) == "table" then
     what._thread.handle = native.this()
     current = what
-    return what:run()
+    what:run()
+  else
+    process.call_with(what, args, kwargs)
   end
-  return process.call_with(what, args, kwargs)
 end
 
 -- What cannot be sent is told by the name that the user gave it. With `headers`, the first place is

@@ -6,6 +6,8 @@
  */
 #include "object.h"
 
+#include "traceback.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -195,6 +197,6 @@ luampB_traceback(lua_State *L)
         lua_insert(L, -3);
         lua_concat(L, 3);
     }
-    luaL_traceback(L, L, lua_tostring(L, -1), 1);
+    luampB_push_stack(L, lua_tostring(L, -1), 1);
     return 1;
 }

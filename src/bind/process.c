@@ -13,6 +13,7 @@
 #include "process.h"
 #include "state.h"
 #include "thread.h"
+#include "traceback.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -415,6 +416,7 @@ run_child(lua_State *L, const char *name, const struct generator *generator)
 {
     spare_the_heap(L);
     use_numbers(L, generator);
+    luampB_stack_begins(L);
     int status = 1;
     if (lua_pcall(L, 0, 1, 0) == LUA_OK)
         status = (int) lua_tointeger(L, -1);
@@ -1142,6 +1144,14 @@ is_stillborn(const struct child *child)
            info.si_pid != 0;
 }
 
+/* stack(): the stack traceback at the caller of the message handler that calls this. */
+static int
+native_stack(lua_State *L)
+{
+    luampB_push_stack(L, NULL, 2);
+    return 1;
+}
+
 /* lives(child): without waiting for this child of ours, nor reaping. */
 static int
 native_lives(lua_State *L)
@@ -1193,6 +1203,7 @@ static const luaL_Reg natives[] = {
     {"report", luampB_report},
     {"call_with", luampB_call_with},
     {"traceback", luampB_traceback},
+    {"stack", native_stack},
     {"nearest", luampB_nearest},
     {"lives", native_lives},
     {"note_remote", native_note_remote},
