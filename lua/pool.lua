@@ -46,6 +46,8 @@ local HIRE_AGAIN = 1 -- after so many seconds, when a worker could not be starte
 local Pool, Result = {}, {}
 Pool.__index, Pool.__name = Pool, "Pool"
 Result.__index, Result.__name = Result, "AsyncResult"
+Pool.__stays = "a pool belongs to the process that made it" -- what is told when it is to be sent
+Result.__stays = "a pool's result belongs to the process that made the pool"
 
 -- The worker --------------------------------------------------------------------------------------
 
@@ -99,7 +101,10 @@ local function run_task(inherited, kind, f, ...)
     local how = getmetatable(list) ~= nil and call_indexed or nil
     return "items", native.run_items(failure, inherited.f, list, first, last, how)
   end
-  return "error", f, describe_error(f), "" -- it could not be received: kind is false, and this is why
+  -- It could not be received: kind is false, and this is why. Where a class is not known, it is late to say so here.
+  local why = describe_error(f):gsub("make it known with ipc%.register_class$",
+                                     "register it before the pool is made, so that its workers know it")
+  return "error", why, why, ""
 end
 
 -- An error whose value cannot be sent goes as its text.
@@ -759,6 +764,9 @@ local function raise(e, item)
   if item then lines[#lines + 1] = ("item %d of the list"):format(item) end
   if traceback and traceback ~= "" then
     lines[#lines + 1] = ("in %s, %s"):format(worker or "a worker", (traceback:gsub("^%s+", "")))
+  end
+  if traceback == "" and type(value) == "string" and value:find "^cannot receive " then
+    value = processes.where() .. value -- the codec's, of a worker, which has no line
   end
   processes.note_remote(value, table.concat(lines, "\n"))
   error(value, 0)

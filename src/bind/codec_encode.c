@@ -505,6 +505,21 @@ write_named (struct encoder *e, const void *address)
  * Tables
  */
 
+/* The table on the top of the stack has a metatable that is not a class's. One of ours may say why. */
+static enum outcome
+refuse_stranger (struct encoder *e)
+{
+    const char *why = "it has a metatable that is not a class's; make it known with ipc.register_class";
+    int type = luaL_getmetafield(e->L, -1, "__stays");
+
+    if (type == LUA_TSTRING)
+        why = lua_tostring(e->L, -1);
+    enum outcome outcome = refuse(e, why);
+    if (type != LUA_TNIL)
+        lua_pop(e->L, 1);
+    return outcome;
+}
+
 /* Writes the class of the table on the top of the stack, if it has one. */
 static enum outcome
 write_class (struct encoder *e)
@@ -514,8 +529,7 @@ write_class (struct encoder *e)
     struct name *name = find_name(e->names, lua_topointer(e->L, -1));
     lua_pop(e->L, 1);
     if (!name || name->kind != KIND_CLASS)
-        return refuse(e, "it has a metatable that is not a class's; "
-                         "make it known with ipc.register_class");
+        return refuse_stranger(e);
     write_byte(e, TAG_INSTANCE);
     name->met = e->s->met = e->s->stamp;
     write_name_string(e, name->module, name->module_length);

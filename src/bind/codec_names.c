@@ -30,6 +30,10 @@ luampC_register_class (lua_State *L, const char *name, int metatable)
     metatable = lua_absindex(L, metatable);
     luaL_checkstack(L, 8, NULL);
     struct codec *codec = luampC_push_codec(L);
+    lua_pushliteral(L, "__stays");
+    if (lua_rawget(L, metatable) == LUA_TSTRING)
+        luaL_error(L, "cannot register class '%s': %s", name, lua_tostring(L, -1));
+    lua_pop(L, 1);
     int top = lua_gettop(L), classes = top + 1, class_names = top + 2;
     lua_getiuservalue(L, top, CODEC_CLASSES);
     lua_getiuservalue(L, top, CODEC_CLASS_NAMES);

@@ -1152,6 +1152,14 @@ native_stack(lua_State *L)
     return 1;
 }
 
+/* where(): the line of the user's that called. */
+static int
+native_where(lua_State *L)
+{
+    luampB_push_where(L);
+    return 1;
+}
+
 /* lives(child): without waiting for this child of ours, nor reaping. */
 static int
 native_lives(lua_State *L)
@@ -1204,6 +1212,7 @@ static const luaL_Reg natives[] = {
     {"call_with", luampB_call_with},
     {"traceback", luampB_traceback},
     {"stack", native_stack},
+    {"where", native_where},
     {"nearest", luampB_nearest},
     {"lives", native_lives},
     {"note_remote", native_note_remote},

@@ -50,6 +50,16 @@ is_ours(lua_State *L, int level)
     return strcmp(ar.what, "C") == 0 || strncmp(ar.source, "=luamp/", 7) == 0;
 }
 
+void
+luampB_push_where(lua_State *L)
+{
+    lua_Debug ar;
+    int level = 0;
+    while (lua_getstack(L, level, &ar) && is_ours(L, level))
+        level++;
+    luaL_where(L, level);
+}
+
 /* The lowest level that is the user's; `level` at least. */
 static int
 first_call(lua_State *L, int level)
