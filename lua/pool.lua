@@ -58,10 +58,10 @@ local function describe_error(e)
   return ("(error object is a %s value)"):format(type(e))
 end
 
--- A message handler: the error, its text, the worker's traceback, and who it is.
+-- A message handler: the error, its text, a hint if there is one and the worker's traceback, and who it is.
 local function failure(e)
   local worker = ("%s (pid %d)"):format(process.current_process().name, process.getpid())
-  return {e, describe_error(e), processes.stack(), worker}
+  return {e, describe_error(e), processes.trace(e), worker}
 end
 
 -- What a message handler gave, or could not for want of stack or memory.
@@ -763,7 +763,9 @@ local function raise(e, item)
   local lines = {}
   if item then lines[#lines + 1] = ("item %d of the list"):format(item) end
   if traceback and traceback ~= "" then
-    lines[#lines + 1] = ("in %s, %s"):format(worker or "a worker", (traceback:gsub("^%s+", "")))
+    local hint, stack = traceback:match "^(hint: [^\n]*)\n(.*)$"
+    lines[#lines + 1] = hint
+    lines[#lines + 1] = ("in %s, %s"):format(worker or "a worker", stack or traceback)
   end
   if traceback == "" and type(value) == "string" and value:find "^cannot receive " then
     value = processes.where() .. value -- the codec's, of a worker, which has no line

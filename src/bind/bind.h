@@ -38,6 +38,9 @@ bool luampB_is_host(void);
 /* This process was started by a script. */
 bool luampB_is_child(void);
 
+/* It is one of a pool's workers. */
+bool luampB_is_worker(void);
+
 /* The end of the program's own code: flushes, ends daemons, joins children, runs atexit functions.
    Returns the exit status to use. */
 int luampB_finish(lua_State *L, int status);
@@ -54,6 +57,9 @@ int luampB_hint(lua_State *L, int message);
 /* A message handler: the error, a hint where there is one, the traceback. What Ctrl-C raised, and
    what ends a thread, comes back untouched. */
 int luampB_traceback(lua_State *L);
+
+/* For a pool's own message handler: trace(e) gives what luampB_traceback puts below the message. */
+int luampB_trace(lua_State *L);
 
 /* With the value of an error and a text on the stack: luampB_hint tells the text when this value
    is the error. Pops both. */

@@ -131,11 +131,10 @@ push_remote(lua_State *L)
            lua_rawlen(L, -1) > 0;
 }
 
+/* Advice for the error at 1. */
 static int
-find_hint(lua_State *L)
+find_advice(lua_State *L)
 {
-    if (push_remote(L))
-        return 1;
     lua_settop(L, 1);
     if (lua_type(L, 1) != LUA_TSTRING)
         return 0;
@@ -155,26 +154,54 @@ find_hint(lua_State *L)
             lua_pushfstring(L, "hint: luamp has the module '%s'", meant);
             return 1;
         }
+        if (strstr(message, "a nil value") == NULL)
+            return 0;
         if (luampB_in_thread()) {
             lua_pushfstring(L, "hint: a thread has globals of its own; make '%s' local where it is "
                             "defined, or require it from a module", name);
+            return 1;
+        }
+        if (luampB_is_worker()) {
+            lua_pushfstring(L, "hint: a worker has the globals of when it was forked; make '%s' local where "
+                            "it is defined, or define it before the pool is made", name);
             return 1;
         }
     }
     return 0;
 }
 
-int
-luampB_hint(lua_State *L, int message)
+static int
+find_hint(lua_State *L)
+{
+    return push_remote(L) || find_advice(L);
+}
+
+/* Pushes what the function finds for the error; false, and nothing pushed, if there is none. */
+static bool
+push_found(lua_State *L, lua_CFunction find, int message)
 {
     lua_pushvalue(L, message);
-    lua_pushcfunction(L, find_hint);
+    lua_pushcfunction(L, find);
     lua_insert(L, -2);
     int top = lua_gettop(L) - 2;
     if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) {
         lua_settop(L, top);
-        return 0;
+        return false;
     }
+    return true;
+}
+
+int
+luampB_hint(lua_State *L, int message)
+{
+    return push_found(L, find_hint, message);
+}
+
+int
+luampB_trace(lua_State *L)
+{
+    bool is_hinted = push_found(L, find_advice, 1);
+    luampB_push_stack(L, is_hinted ? lua_tostring(L, -1) : NULL, 2);
     return 1;
 }
 

@@ -972,6 +972,12 @@ luampB_is_child(void)
 }
 
 bool
+luampB_is_worker(void)
+{
+    return identity != NULL && identity->is_worker;
+}
+
+bool
 luampB_is_host(void)
 {
     return is_host;
@@ -1144,14 +1150,6 @@ is_stillborn(const struct child *child)
            info.si_pid != 0;
 }
 
-/* stack(): the stack traceback at the caller of the message handler that calls this. */
-static int
-native_stack(lua_State *L)
-{
-    luampB_push_stack(L, NULL, 2);
-    return 1;
-}
-
 /* where(): the line of the user's that called. */
 static int
 native_where(lua_State *L)
@@ -1211,7 +1209,7 @@ static const luaL_Reg natives[] = {
     {"report", luampB_report},
     {"call_with", luampB_call_with},
     {"traceback", luampB_traceback},
-    {"stack", native_stack},
+    {"trace", luampB_trace},
     {"where", native_where},
     {"nearest", luampB_nearest},
     {"lives", native_lives},

@@ -485,6 +485,29 @@ cli.expect("an error that nobody catches is told with the item, the worker and i
         {status = 1, err = {"uncaught.lua:1: cannot compute\n.*item 3 of the list.*"
         .. "PoolWorker%-%d.*stack traceback.*uncaught.lua:1: in function"}})
 
+cli.file("hint.lua", [[
+local p <close> = pool.Pool(1)
+function late(x) return x end
+limit = 3
+local r = p:apply_async(function() return late() end)
+r:wait()
+print(r:traceback())
+print(pcall(r.get, r))
+p:map(function(x) return x < 3 and x * limit end, {1})
+]])
+local function hint(name)
+    return "hint: a worker has the globals of when it was forked; make '" .. name
+        .. "' local where it is defined, or define it before the pool is made\n"
+end
+cli.expect("a global of after the fork is told", cli.run "hint.lua", {status = 1,
+    out = {"^hint.lua:4: attempt to call a nil value %(global 'late'%)\n" .. hint "late"
+        .. "stack traceback:\n\thint.lua:4: in function <hint.lua:4>\n"
+        .. "false\thint.lua:4: attempt to call a nil value %(global 'late'%)\n$"},
+    err = {"^luamp: hint.lua:8: [^\n]*%(global 'limit'%)\nitem 1 of the list\n" .. hint "limit"
+        .. "in PoolWorker%-1 %(pid %d+%), stack traceback:\n\thint.lua:8:"}})
+cli.expect("not where its value is another", cli.run [[-e 'x = 5 pool.Pool(1):apply(function() x() end)']],
+    {status = 1, err = {"^luamp: [^\n]*%(global 'x'%)\nin PoolWorker"}})
+
 local here = "pool_map.lua:%d+: "
 for _, case in ipairs {
     {"map without a function", function() p:map({}, square) end, here .. "map wants a function"},
