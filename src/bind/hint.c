@@ -2,7 +2,8 @@
  * hint: what is told of an error that nobody caught: its message, a hint, the traceback. A hint is either what is known of
  * an error that came from another process; or advice for the most common mistake, a name that is
  * almost right: Lua's own message says which name was called or indexed, and the known names are
- * compared with it.
+ * compared with it. Those of the object that was called, where it can be found on the stack: another class's
+ * would mislead.
  */
 #include "object.h"
 
@@ -29,14 +30,25 @@ static const char *const globals[] = {
     "process", "signal", "sync", "ipc", "pool", "thread", NULL,
 };
 
+/* What others call a method. */
 static const struct {
-    const char *class;
-    const char *const *names;
-} tables[] = {
-    {"process.Process", process_names},
-    {"thread.Thread", thread_names},
-    {"pool.Pool", pool_names},
-    {"a pool's result", result_names},
+    const char *name, *meant;
+} synonyms[] = {
+    {"wait", "join"}, {"submit", "apply_async"}, {"result", "get"},
+    {"push", "put"}, {"push", "append"}, {"insert", "append"}, {"pop", "get"},
+    {"send", "put"}, {"write", "send"}, {"receive", "get"}, {"receive", "recv"}, {"read", "recv"},
+    {"lock", "acquire"}, {"unlock", "release"}, {"signal", "notify"}, {"signal", "send_signal"}, {"broadcast", "notify_all"},
+    {"cancel", "terminate"}, {"stop", "terminate"}, {NULL, NULL},
+};
+
+/* And what is no method here; of no class: in a module. */
+static const struct {
+    const char *class, *name, *hint;
+} others[] = {
+    {"ipc.Dict", "keys", "pairs(d) goes over its keys and values"},
+    {"ipc.Dict", "values", "pairs(d) goes over its keys and values"},
+    {"ipc.Dict", "items", "pairs(d) goes over its keys and values"},
+    {"", "spawn", "process.spawn(f, ...) starts a process, thread.Thread{target = f}:start() a thread"},
 };
 
 /* The name that the message quotes behind `word`: "(method 'aquire')". */
@@ -57,27 +69,162 @@ quoted_name(const char *message, const char *word, char *name, size_t size)
     return true;
 }
 
+/* The methods of a class. */
+struct methods {
+    char class[64];
+    const char *names[40];
+};
+
+static void
+methods_of_list(struct methods *methods, const char *class, const char *const *names)
+{
+    snprintf(methods->class, sizeof methods->class, "%s", class);
+    size_t n = 0;
+    for (; names[n] != NULL; n++)
+        methods->names[n] = names[n];
+    methods->names[n] = NULL;
+}
+
+static void
+methods_of_class(struct methods *methods, const struct luampO_class *class)
+{
+    snprintf(methods->class, sizeof methods->class, "%s.%s", class->module, class->name);
+    int n = 0;
+    for (const luaL_Reg *m = class->methods; m->name != NULL && n < 39; m++)
+        methods->names[n++] = m->name;
+    methods->names[n] = NULL;
+}
+
+/* Has the table at the index a field, or its metatable one, that only ours have? */
+static bool
+has_field(lua_State *L, int index, const char *field)
+{
+    lua_pushstring(L, field);
+    bool has = lua_rawget(L, index) != LUA_TNIL;
+    lua_pop(L, 1);
+    return has;
+}
+
+static bool
+is_of_pool(lua_State *L, int index, const char *name)
+{
+    bool is = false;
+    if (luaL_getmetafield(L, index, "__stays") != LUA_TNIL) {
+        if (luaL_getmetafield(L, index, "__name") != LUA_TNIL) {
+            is = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), name) == 0;
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    return is;
+}
+
+/* Those of the value at the index, if it is one of ours. */
+static bool
+methods_of_value(lua_State *L, int index, struct methods *methods)
+{
+    struct luampO_object *object = luampO_peek(L, index);
+    if (object != NULL)
+        methods_of_class(methods, object->class);
+    else if (lua_type(L, index) != LUA_TTABLE)
+        return false;
+    else if (has_field(L, index, "_process"))
+        methods_of_list(methods, "process.Process", process_names);
+    else if (has_field(L, index, "_thread"))
+        methods_of_list(methods, "thread.Thread", thread_names);
+    else if (is_of_pool(L, index, "Pool"))
+        methods_of_list(methods, "pool.Pool", pool_names);
+    else if (is_of_pool(L, index, "AsyncResult"))
+        methods_of_list(methods, "a pool's result", result_names);
+    else
+        return false;
+    return true;
+}
+
+static bool
+hint_other(lua_State *L, const char *class, const char *name)
+{
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (strcmp(others[i].name, name) == 0 && strcmp(others[i].class, class) == 0) {
+            lua_pushfstring(L, "hint: %s", others[i].hint);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The method of the object's class that was meant. */
+static bool
+hint_method(lua_State *L, const struct methods *methods, const char *name)
+{
+    const char *meant = NULL;
+    for (int i = 0; synonyms[i].name != NULL && meant == NULL; i++) {
+        for (int j = 0; strcmp(synonyms[i].name, name) == 0 && methods->names[j] != NULL; j++) {
+            if (strcmp(synonyms[i].meant, methods->names[j]) == 0)
+                meant = synonyms[i].meant;
+        }
+    }
+    if (meant == NULL)
+        meant = luampO_nearest(name, methods->names);
+    if (meant == NULL || strcmp(meant, name) == 0)
+        return hint_other(L, methods->class, name);
+    lua_pushfstring(L, "hint: %s has '%s'", methods->class, meant);
+    return true;
+}
+
+/* The method that was meant of the object to the left of the call: it is the first argument, behind the nil that
+   was called. Of several that may be it, among what the function that failed has on its stack, the last. Says
+   whether there was any argument. */
+static bool
+hint_receiver(lua_State *L, const char *name, bool *has_argument)
+{
+    lua_Debug ar;
+    struct methods methods;
+    *has_argument = false;
+    if (!lua_getstack(L, luampB_user_level(L), &ar))
+        return false;
+    lua_pushnil(L); /* the hint */
+    int hint = lua_gettop(L);
+    bool was_nil = false;
+    const char *local;
+    for (int n = 1; (local = lua_getlocal(L, &ar, n)) != NULL; n++, lua_settop(L, hint)) {
+        bool is_temporary = strcmp(local, "(temporary)") == 0;
+        if (is_temporary && was_nil && !lua_isnil(L, -1)) {
+            *has_argument = true;
+            if (methods_of_value(L, hint + 1, &methods) && hint_method(L, &methods, name))
+                lua_replace(L, hint);
+        }
+        was_nil = is_temporary && lua_isnil(L, hint + 1);
+    }
+    return !lua_isnil(L, hint);
+}
+
 /* The method of any class that is nearest to the name. */
 static bool
-hint_method(lua_State *L, const char *name)
+hint_any_method(lua_State *L, const char *name)
 {
     unsigned best = LUAMPO_TOO_FAR(name);
+    static const struct {
+        const char *class;
+        const char *const *names;
+    } lists[] = {
+        {"process.Process", process_names},
+        {"thread.Thread", thread_names},
+        {"pool.Pool", pool_names},
+        {"a pool's result", result_names},
+    };
     const char *found = NULL, *meant;
+    struct methods methods;
     for (int i = 1; i < LUAMPO_CLASSES; i++) {
-        const struct luampO_class *class = luampO_class_of(i);
-        if (class == NULL)
+        if (luampO_class_of(i) == NULL)
             continue;
-        const char *known[40];
-        int n = 0;
-        for (const luaL_Reg *m = class->methods; m->name && n < 39; m++)
-            known[n++] = m->name;
-        known[n] = NULL;
-        if ((meant = luampO_nearer(name, known, &best)) != NULL)
-            found = lua_pushfstring(L, "hint: %s.%s has '%s'", class->module, class->name, meant);
+        methods_of_class(&methods, luampO_class_of(i));
+        if ((meant = luampO_nearer(name, methods.names, &best)) != NULL)
+            found = lua_pushfstring(L, "hint: %s has '%s'", methods.class, meant);
     }
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
-        if ((meant = luampO_nearer(name, tables[i].names, &best)) != NULL)
-            found = lua_pushfstring(L, "hint: %s has '%s'", tables[i].class, meant);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        if ((meant = luampO_nearer(name, lists[i].names, &best)) != NULL)
+            found = lua_pushfstring(L, "hint: %s has '%s'", lists[i].class, meant);
     }
     return found != NULL && best > 0; /* 0: it is a method, of something else than was called */
 }
@@ -86,29 +233,40 @@ hint_method(lua_State *L, const char *name)
 static bool
 hint_field(lua_State *L, const char *name)
 {
-    bool found = false;
+    if (hint_other(L, "", name))
+        return true;
+    int top = lua_gettop(L);
+    unsigned best = LUAMPO_TOO_FAR(name);
+    lua_pushnil(L); /* the hint */
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    for (int i = 0; globals[i] && !found; i++) {
+    for (int i = 0; globals[i]; i++) {
         char full[32];
         snprintf(full, sizeof full, "luamp.%s", globals[i]);
-        if (lua_getfield(L, -1, full) == LUA_TTABLE) {
-            for (lua_pushnil(L); !found && lua_next(L, -2); lua_pop(L, 1)) {
-                if (lua_type(L, -2) != LUA_TSTRING)
+        if (lua_getfield(L, top + 2, full) == LUA_TTABLE) {
+            for (lua_pushnil(L); lua_next(L, top + 3); lua_pop(L, 1)) {
+                const char *known[] = {lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL, NULL};
+                if (luampO_nearer(name, known, &best) == NULL)
                     continue;
-                const char *one[2] = {lua_tostring(L, -2), NULL};
-                if (luampO_nearest(name, one) && strcmp(one[0], name) != 0) {
-                    lua_pushfstring(L, "hint: %s has '%s'", globals[i], one[0]);
-                    lua_replace(L, 1);
-                    found = true;
-                }
+                lua_pushfstring(L, "hint: %s has '%s'", globals[i], known[0]);
+                lua_replace(L, top + 1);
             }
-            if (found)
-                lua_pop(L, 1);
         }
-        lua_pop(L, 1);
+        lua_settop(L, top + 2);
     }
-    lua_pop(L, 1);
-    return found;
+    lua_settop(L, top + 1);
+    return !lua_isnil(L, -1);
+}
+
+/* Something that is nil was called, by this name. */
+static bool
+hint_call(lua_State *L, const char *name, bool is_method)
+{
+    bool has_argument;
+    if (hint_receiver(L, name, &has_argument))
+        return true;
+    if (!is_method)
+        return hint_field(L, name);
+    return !has_argument && hint_any_method(L, name); /* otherwise there is no such method */
 }
 
 /* What luampB_note_remote left: the value of an error from elsewhere, and what is known of it. */
@@ -140,14 +298,11 @@ find_advice(lua_State *L)
         return 0;
     const char *message = lua_tostring(L, 1);
     char name[64];
-    lua_pushnil(L);
-    lua_insert(L, 1);
-    if (quoted_name(message, "method", name, sizeof name) && hint_method(L, name))
-        return 1;
-    if (quoted_name(message, "field", name, sizeof name) && hint_field(L, name)) {
-        lua_settop(L, 1);
-        return 1;
-    }
+    bool is_call = strstr(message, "attempt to call a nil value (") != NULL;
+    if (is_call && quoted_name(message, "method", name, sizeof name))
+        return hint_call(L, name, true);
+    if (is_call && quoted_name(message, "field", name, sizeof name))
+        return hint_call(L, name, false);
     if (quoted_name(message, "global", name, sizeof name)) {
         const char *meant = luampO_nearest(name, globals);
         if (meant && strcmp(meant, name) != 0) {

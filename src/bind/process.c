@@ -1154,7 +1154,7 @@ is_stillborn(const struct child *child)
 static int
 native_where(lua_State *L)
 {
-    luampB_push_where(L);
+    luaL_where(L, luampB_user_level(L));
     return 1;
 }
 

@@ -50,14 +50,14 @@ is_ours(lua_State *L, int level)
     return strcmp(ar.what, "C") == 0 || strncmp(ar.source, "=luamp/", 7) == 0;
 }
 
-void
-luampB_push_where(lua_State *L)
+int
+luampB_user_level(lua_State *L)
 {
     lua_Debug ar;
     int level = 0;
     while (lua_getstack(L, level, &ar) && is_ours(L, level))
         level++;
-    luaL_where(L, level);
+    return level;
 }
 
 /* The lowest level that is the user's; `level` at least. */
