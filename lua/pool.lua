@@ -594,6 +594,12 @@ end
 
 -- The checks of a method's arguments: each raises at the method's caller.
 
+-- What a value is called: an object of luamp's by its class.
+local function kind_of(value)
+  local mt = type(value) == "userdata" and getmetatable(value)
+  return type(mt) == "table" and type(mt.__name) == "string" and mt.__name or type(value)
+end
+
 local function check_pool(self, method)
   if type(self) ~= "table" or getmetatable(self) ~= Pool then
     error(("'%s' wants a pool to its left; call it with a colon: p:%s(...)"):format(
@@ -677,7 +683,10 @@ local function check_chunks(given)
     end
     given, callback, error_callback = given.chunksize, given.callback, given.error_callback
   end
-  if given ~= nil and (math.type(given) ~= "integer" or given < 1) then
+  if type(given) == "userdata" then
+    error(("the third argument is the chunk size, not a %s; an iterator is one function: "
+           .. "function() return (q:get()) end"):format(kind_of(given)), 3)
+  elseif given ~= nil and (math.type(given) ~= "integer" or given < 1) then
     error("the chunk size is an integer, at least 1", 3)
   end
   return given, callback, error_callback

@@ -519,6 +519,8 @@ for _, case in ipairs {
         here .. ".*chunk size.*integer"},
     {"a chunk size that is no number", function() p:map(square, {1}, "x") end,
         here .. ".*chunk size"},
+    {"what q:iter() gives besides the iterator", function() p:imap(square, ipc.Queue():iter()) end,
+        here .. "the third argument is the chunk size, not a Queue; an iterator is one function: function%(%) return"},
     {"an option that is misspelt", function() p:map(square, {1}, {chunksise = 5}) end,
         here .. ".*'chunksise'.*'chunksize'"},
     {"a callback that is no function", function() p:map_async(square, {1}, 1, 5) end,
