@@ -51,6 +51,9 @@ int luampB_abandon(lua_State *L);
 /* Is this the error that Ctrl-C raised? */
 int luampB_is_interrupt(lua_State *L, int index);
 
+/* The line of the script that ran when it came last, as "example.lua:3: ", or an empty string. */
+const char *luampB_interrupted_at(void);
+
 /* Pushes a line of advice for an error message and returns 1, or returns 0 and pushes nothing. */
 int luampB_hint(lua_State *L, int message);
 

@@ -870,7 +870,7 @@ run_finish(lua_State *L, int status)
         status = (int) lua_tointeger(L, -1);
     } else if (luampB_is_interrupt(L, -1)) {
         status = luampB_abandon(L);
-        fprintf(stderr, "luamp: interrupted!\n");
+        fprintf(stderr, "luamp: %sinterrupted!\n", luampB_interrupted_at());
     } else {
         fprintf(stderr, "luamp: %s\n", luaL_tolstring(L, -1, NULL));
         lua_pop(L, 1);

@@ -11,10 +11,12 @@
 #include "bind.h"
 
 #include "process.h"
+#include "traceback.h"
 
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -36,6 +38,7 @@ static struct {
     volatile sig_atomic_t pending[SIGNALS];
     _Atomic bool interrupted;     /* Ctrl-C has raised an error */
     bool is_handled[SIGNALS];     /* by the script */
+    char place[LUA_IDSIZE + 16];  /* where that was, as luaL_where tells it */
     bool is_interrupt;            /* SIGINT's handler is luampB_interrupt */
     bool ends_by_interrupt;       /* SIGINT has its default action as soon as it comes */
     bool leaves_interrupts;       /* SIGINT is ignored in this process only; */
@@ -106,9 +109,17 @@ luampB_handle_signals(lua_State *L)
 int
 luampB_interrupt(lua_State *L)
 {
+    luaL_where(L, luampB_user_level(L));
+    snprintf(signals.place, sizeof signals.place, "%s", lua_tostring(L, -1));
     signals.interrupted = true;
     lua_pushliteral(L, "interrupted!");
     return lua_error(L);
+}
+
+const char *
+luampB_interrupted_at(void)
+{
+    return signals.place;
 }
 
 int

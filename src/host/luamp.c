@@ -270,8 +270,11 @@ open_libraries(lua_State *L, const struct options *options)
 static int
 give_up(lua_State *L)
 {
-    luampB_abandon(L);
-    report_line("interrupted!");
+    char place[128];
+
+    snprintf(place, sizeof place, "%s", luampB_interrupted_at());
+    luampB_abandon(L); /* which can be interrupted, too */
+    report_line("%sinterrupted!", place);
     return EXIT_INTERRUPTED;
 }
 

@@ -62,13 +62,13 @@ else
   interrupt()
 end
 ]])
-cli.expect("Ctrl-C ends a script with one line and status 130", cli.run "interrupt.lua",
-    {status = 130, out = "", err = "luamp: interrupted!\n"})
+cli.expect("Ctrl-C ends a script with one line, which says where, and status 130", cli.run "interrupt.lua",
+    {status = 130, out = "", err = {"^luamp: interrupt.lua:%d: interrupted!\n$"}})
 cli.expect("pcall catches Ctrl-C", cli.run "interrupt.lua caught",
     {status = 0, out = "false\tinterrupted!\n", err = ""})
 cli.expect("Ctrl-C in -e ends the program before the script",
     cli.run "-e 'dofile \"interrupt.lua\"' ok.lua",
-    {status = 130, out = "", err = "luamp: interrupted!\n"})
+    {status = 130, out = "", err = {"^luamp: interrupt.lua:%d: interrupted!\n$"}})
 
 cli.file("hint.lua", "local l = require 'luamp.sync'.Lock()\nl:aquire()\n")
 cli.expect("a method's slip gets a hint between the message and the traceback", cli.run "hint.lua",

@@ -73,8 +73,9 @@ for name, text in pairs {
         .. "p:apply_async(process.sleep, {600}) " .. ready .. "end",
     ["an atexit function"] = "process.atexit(function() " .. ready .. "process.sleep(600) end)",
 } do
-    cli.expect("Ctrl-C in " .. name .. " ends the program with one line and status 130",
-        interrupt(text), {out = "", err = "luamp: interrupted!\n", status = 130})
+    local place = name:find "at the end" and "[^\n]*" or "[^\n]*:1: "
+    cli.expect("Ctrl-C in " .. name .. " ends the program with one line, which says where, and status 130",
+        interrupt(text), {out = "", err = {"^luamp: " .. place .. "interrupted!\n$"}, status = 130})
 end
 
 cli.expect("pcall can catch it", interrupt([[
@@ -105,7 +106,7 @@ io.stdout:flush()
 p:map(function() process.sleep(600) end, {1, 2, 3})
 ]]
     cli.expect("with one line and status 130", result,
-        {out = "", err = "luamp: interrupted!\n", status = 130})
+        {out = "", err = {"^luamp: [^\n]*:%d+: interrupted!\n$"}, status = 130})
     all_gone(result, 6)
 end)
 
@@ -126,7 +127,7 @@ io.stdout:flush()
 process.sleep(600)
 ]]
     cli.expect("with one line and status 130", result,
-        {out = "", err = "luamp: interrupted!\n", status = 130})
+        {out = "", err = {"^luamp: [^\n]*:%d+: interrupted!\n$"}, status = 130})
     all_gone(result, 4)
 end)
 
@@ -140,7 +141,7 @@ process.spawn(function() process.sleep(0.1) signal.kill(0, signal.SIGINT) end)
 p:map(process.sleep, {600, 600, 600})
 ]])
     cli.expect("and status 130", cli.run("group.lua", "", "exec setsid -w"),
-        {out = "", err = "luamp: interrupted!\n", status = 130})
+        {out = "", err = "luamp: group.lua:6: interrupted!\n", status = 130})
 end)
 
 cli.expect("a handler of the script's replaces it", interrupt [[
@@ -175,17 +176,17 @@ local old = signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGINT, old)
 print(process.getpid()) io.stdout:flush()
 process.sleep(600)
-]], {err = "luamp: interrupted!\n", status = 130})
+]], {err = {"^luamp: [^\n]*:%d+: interrupted!\n$"}, status = 130})
 
 cli.expect("what was printed before is there",
     script "io.write 'no newline' signal.kill(process.getpid(), signal.SIGINT)",
-    {out = "no newline", err = "luamp: interrupted!\n", status = 130})
+    {out = "no newline", err = {"^luamp: [^\n]*:1: interrupted!\n$"}, status = 130})
 
 cli.expect("an error in a pool's callback does not swallow it", script [[
 local p = pool.Pool(1)
 p:apply_async(function() end, {}, nil,
     function() signal.kill(process.getpid(), signal.SIGINT) end):get()
 print "not reached"
-]], {out = "", err = "luamp: interrupted!\n", status = 130})
+]], {out = "", err = {"^luamp: [^\n]*:3: interrupted!\n$"}, status = 130})
 
 cli.done()

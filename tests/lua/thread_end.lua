@@ -257,7 +257,7 @@ process.Process{daemon = true, target = function()
     process.sleep(3600)
 end}:start()
 %s
-]]):format(target, main), {status = 130, out = "", err = "luamp: interrupted!\n"})
+]]):format(target, main), {status = 130, out = "", err = {"^luamp: [^\n]*interrupted!\n$"}})
     end
 end
 

@@ -18,6 +18,6 @@ process.atexit(function() print "never" end)
 process.atexit(function() signal.kill(process.getpid(), signal.SIGINT) end)
 ]])
 cli.expect("Ctrl-C in one ends the program", cli.run "interrupt.lua",
-    {out = "", err = "luamp: interrupted!\n", status = 130})
+    {out = "", err = "luamp: interrupt.lua:2: interrupted!\n", status = 130})
 
 cli.done()
