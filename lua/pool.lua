@@ -107,11 +107,16 @@ local function run_task(inherited, kind, f, ...)
   return "error", why, why, ""
 end
 
--- An error whose value cannot be sent goes as its text.
+-- An error whose value cannot be sent goes as its text, or where it has none, as why.
 local function sendable_error(e)
   e = as_failure(e)
-  if pcall(native.sendable, e[1]) then return e end
-  return {e[2], e[2], e[3], e[4]}
+  local can, why = pcall(native.sendable, e[1])
+  if can then return e end
+  local text = e[2]
+  if type(why) == "string" and text == ("(error object is a %s value)"):format(type(e[1])) then
+    text = ("(error object is a %s value; %s)"):format(type(e[1]), why:gsub("^.-cannot send result", "cannot send error"))
+  end
+  return {text, text, e[3], e[4]}
 end
 
 -- Puts a result. One that cannot be sent becomes an error of its task, or of its item.

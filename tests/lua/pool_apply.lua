@@ -108,6 +108,12 @@ t.test("an error that cannot be sent arrives as its text", function()
     t.is({ok, e}, {false, "as text"}, "by __tostring")
     ok, e = pcall(p.apply, p, function() error(io.stdout) end)
     t.ok(not ok and type(e) == "string" and e:find "^file %(", "or as what it is: " .. tostring(e))
+    ok, e = pcall(p.apply, p, function() error {code = 5, log = io.stdout} end)
+    t.is({ok, e}, {false, "(error object is a table value; cannot send error.log: a file handle belongs to its process)"},
+        "a table, with why it could not be sent")
+    ok, e = pcall(p.map, p, function() error {log = io.stdout} end, {1})
+    t.is({ok, e}, {false, "(error object is a table value; cannot send error.log: a file handle belongs to its process)"},
+        "in a map, too")
     ok, e = pcall(p.apply, p, function()
         error(setmetatable({}, {__tostring = function() error "again" end}))
     end)

@@ -128,7 +128,9 @@ local function outcome(f, ...)
     local got = table.pack(pcall(f, ...))
     if not got[1] then
         local e = got[2]
-        if type(e) == "thread" then e = "(error object is a thread value)" end
+        if type(e) == "thread" then
+            e = "(error object is a thread value; cannot send error: a coroutine belongs to its process)"
+        end
         if type(e) == "table" and getmetatable(e) then return {is_any = true} end
         return {is_error = true, error = e}
     end
