@@ -71,8 +71,9 @@ local function check_options(given, what)
     local kind = kinds[option]
     if kind == nil then
       local meant = type(option) == "string" and nearest(option, kinds)
-      error(("unknown option '%s' of %s%s"):format(
-              tostring(option), what, meant and "; did you mean '" .. meant .. "'?" or ""), 4)
+      local hint = meant and "; did you mean '" .. meant .. "'?"
+        or type(option) == "number" and "; options have names: {target = f}" or ""
+      error(("unknown option '%s' of %s%s"):format(tostring(option), what, hint), 4)
     end
     if type(value) ~= kind then
       error(("option '%s' of %s: a %s expected, got %s"):format(option, what, kind, type(value)), 4)

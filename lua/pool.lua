@@ -599,6 +599,11 @@ end
 
 -- The checks of a method's arguments: each raises at the method's caller.
 
+-- An integer where it is one but for its type, as cpu_count() / 2 may be.
+local function to_integer(value)
+  return math.type(value) == "float" and math.tointeger(value) or value
+end
+
 -- What a value is called: an object of luamp's by its class.
 local function kind_of(value)
   local mt = type(value) == "userdata" and getmetatable(value)
@@ -660,9 +665,15 @@ local function check_arguments(method, args, kwargs)
   end
 end
 
+-- A table, or a list or array that processes share.
+local function is_list(value)
+  local kind = kind_of(value)
+  return kind == "table" or kind == "List" or kind == "Array"
+end
+
 local function check_list(list, method)
-  if type(list) ~= "table" and type(list) ~= "function" then
-    error(("%s wants a list or an iterator, not a %s"):format(method, type(list)), 3)
+  if not is_list(list) and type(list) ~= "function" then
+    error(("%s wants a list or an iterator, not a %s"):format(method, kind_of(list)), 3)
   end
 end
 
@@ -691,7 +702,9 @@ local function check_chunks(given)
   if type(given) == "userdata" then
     error(("the third argument is the chunk size, not a %s; an iterator is one function: "
            .. "function() return (q:get()) end"):format(kind_of(given)), 3)
-  elseif given ~= nil and (math.type(given) ~= "integer" or given < 1) then
+  end
+  given = to_integer(given)
+  if given ~= nil and (math.type(given) ~= "integer" or given < 1) then
     error("the chunk size is an integer, at least 1", 3)
   end
   return given, callback, error_callback
@@ -1420,14 +1433,18 @@ local options = {
 
 local least = {processes = 1, maxtasksperchild = 1, retries = 0, timeout = 0}
 
+-- The same options, in a table of ours.
 local function check_options(given)
+  local checked = {}
   for option, value in pairs(given) do
     local kind = options[option]
     if kind == nil then
       local meant = type(option) == "string" and processes.nearest(option, options)
-      error(("unknown option '%s' of pool.Pool%s"):format(
-              tostring(option), meant and "; did you mean '" .. meant .. "'?" or ""), 4)
+      local hint = meant and "; did you mean '" .. meant .. "'?"
+        or type(option) == "number" and "; options have names: {processes = 2}" or ""
+      error(("unknown option '%s' of pool.Pool%s"):format(tostring(option), hint), 4)
     end
+    if kind == "integer" then value = to_integer(value) end
     local is = kind == "integer" and math.type(value) == "integer" or type(value) == kind
     if not is then
       error(("option '%s' of pool.Pool: %s %s expected, got %s"):format(
@@ -1436,7 +1453,9 @@ local function check_options(given)
     if least[option] and value < least[option] then
       error(("option '%s' of pool.Pool: at least %d expected"):format(option, least[option]), 4)
     end
+    checked[option] = value
   end
+  return checked
 end
 
 local pools = 0
@@ -1447,7 +1466,7 @@ local function new_pool(given, inherited)
   elseif type(given) ~= "table" then
     given = {processes = given}
   end
-  check_options(given)
+  given = check_options(given)
   local self = setmetatable({
     size = given.processes or process.cpu_count(),
     retries = given.retries or 0,
@@ -1497,8 +1516,8 @@ end
 -- is not copied: a task is a range of it.
 function pool.map(f, list, given)
   check_function(f, "map")
-  if type(list) ~= "table" then
-    error(("map wants a list, not a %s"):format(type(list)), 2)
+  if not is_list(list) then
+    error(("map wants a list, not a %s"):format(kind_of(list)), 2)
   end
   local n = #list
   if n == 0 then return {} end

@@ -173,7 +173,8 @@ end)
 t.test("what is misspelt, or of the wrong type, raises and is named", function()
     t.raises(function() Thread{taget = print} end, "thread_start.lua:%d+: unknown option 'taget' of " ..
         "thread.Thread; did you mean 'target'%?", "an option")
-    t.raises(function() Thread{[1] = print} end, "unknown option '1'", "a place")
+    t.raises(function() Thread{[1] = print} end, "unknown option '1' of thread.Thread; options have names: {target = f}$",
+        "a place")
     t.raises(function() Thread{target = 1} end,
         "thread_start.lua:%d+: option 'target' of thread.Thread: a function expected, got number",
         "target")
