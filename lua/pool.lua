@@ -893,7 +893,8 @@ end
 
 -- A source of chunks: next() gives a list, its length and the index of its first item; nil at the
 -- end, and the error when the iterator raised one. What was read stays read when a signal's handler
--- raises.
+-- raises. next() is given an empty table, for it must make none: a finalizer that ran there and waited for the
+-- pool would find the iterator in use.
 local function chunks_of(list, size)
   local first = 1
   if type(list) ~= "function" then
@@ -914,7 +915,7 @@ local function chunks_of(list, size)
   end
   local over, problem = false, nil
   local chunk, n = {}, 0
-  return function()
+  return function(fresh)
     while not over and n < size do
       local ok, item = pcall(list)
       if ok and item ~= nil then
@@ -928,7 +929,7 @@ local function chunks_of(list, size)
     end
     if n == 0 then return nil, problem end
     local full, length = chunk, n
-    chunk, n, first = {}, 0, first + n
+    chunk, n, first = fresh, 0, first + n
     return full, length, first - length
   end
 end
@@ -965,11 +966,13 @@ local function new_job(self, f, list, size, most, spread, handlers)
 
   function job.feed()
     if reading then return end -- the iterator itself waits for this pool
+    if job.over or job.under_way >= most then return end
+    local fresh = {}
     while not job.over and job.under_way < most and not why_over(self) do
       if chunk == nil then
         reading = true
         local ok, e
-        ok, chunk, length, first = pcall(next_chunk)
+        ok, chunk, length, first = pcall(next_chunk, fresh)
         reading = false
         if not ok then
           e, chunk = chunk, nil
@@ -981,6 +984,7 @@ local function new_job(self, f, list, size, most, spread, handlers)
         native.undisturbed(handlers.ended, job.n, length)
       else
         native.undisturbed(give)
+        fresh = {}
       end
     end
   end
