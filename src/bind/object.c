@@ -448,35 +448,150 @@ luampO_arguments(lua_State *L, const struct luampO_class *class, const char *con
     lua_remove(L, 1);
 }
 
-/* The variables that a line of source assigns to, each with a comma behind it: "a,b," of
-   `local a <const>, b = ...`. Of `x.a` it is a, and no others follow. "": none. */
+/*
+ * Names of variables. A line names what it makes when nothing but one assignment, or one field of a table,
+ * stands in it. What is made inside of an expression, and what may be that of another statement, has no
+ * name: a wrong one would be worse.
+ */
+
+enum calls {
+    UNSURE, /* there is more than expressions */
+    ONE_CALL,
+    MORE_CALLS
+};
+
+static bool
+is_letter(char c)
+{
+    return isalnum((unsigned char) c) || c == '_';
+}
+
+static const char *
+skip_spaces(const char *at)
+{
+    while (isspace((unsigned char) *at))
+        at++;
+    return at;
+}
+
+static const char *
+skip_letters(const char *at)
+{
+    while (is_letter(*at))
+        at++;
+    return at;
+}
+
+static const char *
+skip_string(const char *at)
+{
+    char quote = *at++;
+    while (*at && *at != quote)
+        at += *at == '\\' && at[1] ? 2 : 1;
+    return *at ? at + 1 : at;
+}
+
+static bool
+is_word(const char *from, const char *to, const char *const *words)
+{
+    size_t length = (size_t) (to - from);
+    while (*words && (strlen(*words) != length || memcmp(*words, from, length) != 0))
+        words++;
+    return *words != NULL;
+}
+
+static const char *const operators[] = {"and", "not", "or", NULL};
+static const char *const keywords[] = {
+    "break", "do",  "else", "elseif", "end",    "for",    "function", "goto",  "if",
+    "in",    "local", "repeat", "return", "then", "until", "while",   NULL,
+};
+
+/* Is there nothing behind an expression but the end of the line? */
+static bool
+is_over(const char *at)
+{
+    at += strspn(at, ",;)} \t\r\n");
+    return *at == '\0' || strncmp(at, "--", 2) == 0;
+}
+
+/* How many calls there are in the expressions on the rest of a line. One in brackets counts twice: then not
+   every call's result is the line's. */
+static enum calls
+count_calls(const char *at)
+{
+    int depth = 0, calls = 0;
+    bool follows_value = false; /* a bracket or a string is a call then */
+    if (strstr(at, "--[")) /* a comment that may end on the line */
+        return UNSURE;
+    while (depth > 0 ? *(at = skip_spaces(at)) && strncmp(at, "--", 2) != 0 : !is_over(at)) {
+        at = skip_spaces(at);
+        bool followed = follows_value;
+        follows_value = false;
+        if (is_letter(*at)) {
+            const char *word = at;
+            at = skip_letters(at);
+            bool is_operator = is_word(word, at, operators);
+            if (is_word(word, at, keywords) || (followed && !is_operator))
+                return UNSURE;
+            follows_value = !is_operator;
+        } else if (*at == '"' || *at == '\'') {
+            at = skip_string(at);
+            calls += followed ? 1 + (depth > 0) : 0;
+            follows_value = true;
+        } else if (strchr("([{", *at)) {
+            if (*at == '[' && (at[1] == '[' || at[1] == '='))
+                return UNSURE;
+            calls += followed && *at != '[' ? 1 + (depth > 0) : 0;
+            depth++, at++;
+        } else if (strchr(")]}", *at)) {
+            if (--depth < 0)
+                return UNSURE;
+            follows_value = true, at++;
+        } else if (strchr("<>~=", *at) && at[1] == '=') {
+            at += 2;
+        } else if (*at == ';' || (*at == '=' && depth == 0)) {
+            return UNSURE;
+        } else {
+            calls += *at == ',' && depth == 0 ? 2 : 0;
+            at++;
+        }
+    }
+    return calls > 1 ? MORE_CALLS : ONE_CALL;
+}
+
+/* The variables that a line of source assigns to, each with a comma behind it: "=a,b," of
+   `local a <const>, b = ...`. Of `x.a` it is a, and no others follow. They begin with "=" when the line has one
+   call, and else with "+". "": none. */
 static void
 find_variables(const char *line, char *names, size_t size)
 {
-    char *at = names;
-    names[0] = '\0';
-    while (isspace((unsigned char) *line))
-        line++;
+    char *at = names + 1;
+    line = skip_spaces(line);
     if (strncmp(line, "local", 5) == 0 && isspace((unsigned char) line[5]))
         line += 5;
     for (;;) {
-        while (isspace((unsigned char) *line))
-            line++;
+        line = skip_spaces(line);
         const char *word = line;
-        while (isalnum((unsigned char) *line) || *line == '_' || (at == names && *line == '.')) {
-            if (*line++ == '.')
-                word = line;
+        line = skip_letters(line);
+        while (at == names + 1 && *line == '.') {
+            word = line + 1;
+            line = skip_letters(word);
         }
         size_t length = (size_t) (line - word);
-        if (length == 0 || isdigit((unsigned char) *word) ||
+        if (length == 0 || isdigit((unsigned char) *word) || is_word(word, line, keywords) ||
             length + 2 > size - (size_t) (at - names))
             break;
         memcpy(at, word, length);
         at += length;
         *at++ = ',';
-        while (isalnum((unsigned char) *line) || (*line && strchr("_ <>", *line)))
-            line++;
+        line = skip_spaces(line);
+        if (*line == '<' && strchr(line, '>'))
+            line = skip_spaces(strchr(line, '>') + 1);
         if (*line == '=' && line[1] != '=') {
+            enum calls calls = count_calls(line + 1);
+            if (calls == UNSURE)
+                break;
+            names[0] = calls == ONE_CALL ? '=' : '+';
             *at = '\0';
             return;
         }
@@ -487,17 +602,22 @@ find_variables(const char *line, char *names, size_t size)
 }
 
 /* How many values the line has computed before this call: the place of the call in a list of
-   expressions. -1: it stands inside of one of them. */
+   expressions. -1: it stands inside of one of them, and that is not an assert, which gives what it gets. */
 static int
 place_in_list(lua_State *L, const lua_Debug *ar)
 {
     int place = 0;
     const char *name;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+    lua_pushliteral(L, "assert");
+    lua_rawget(L, -2);
     for (int i = 1; place >= 0 && (name = lua_getlocal(L, ar, i)) != NULL; i++) {
-        if (strcmp(name, "(temporary)") == 0) /* a function that is to be called, a table's rest */
-            place = lua_isfunction(L, -1) || lua_istable(L, -1) ? -1 : place + 1;
+        bool is_function = lua_isfunction(L, -1); /* that is to be called, as a table is yet to be filled */
+        if (strcmp(name, "(temporary)") == 0 && !(is_function && lua_rawequal(L, -1, -2)))
+            place = is_function || lua_istable(L, -1) ? -1 : place + 1;
         lua_pop(L, 1);
     }
+    lua_pop(L, 2);
     return place;
 }
 
@@ -509,11 +629,12 @@ read_line(const char *file, int number, char *line, size_t size)
         return false;
     bool found = false;
     for (int n = 1; fgets(line, (int) size, f); n++) {
+        bool is_whole = strchr(line, '\n') || feof(f);
         if (n == number) {
-            found = true;
+            found = is_whole;
             break;
         }
-        if (strchr(line, '\n') == NULL) { /* a longer line than ours: skip its rest */
+        if (!is_whole) { /* a longer line than ours: skip its rest */
             int c;
             while ((c = getc(f)) != EOF && c != '\n')
                 ;
@@ -549,14 +670,11 @@ push_variables(lua_State *L, const lua_Debug *ar)
     lua_pop(L, 1);
 }
 
-/* Of the variables on top the one at this place, from 0 on; false: there is none. If there is only
-   one, all that the line makes has its name. */
+/* Of the variables on top the one at this place, from 0 on; false: there is none. */
 static bool
 push_variable(lua_State *L, int place)
 {
-    const char *name = lua_tostring(L, -1), *end = strchr(name, ',');
-    if (end != NULL && end[1] == '\0')
-        place = 0;
+    const char *name = lua_tostring(L, -1) + 1, *end = strchr(name, ',');
     for (; end != NULL && place > 0; place--) {
         name = end + 1;
         end = strchr(name, ',');
@@ -567,15 +685,30 @@ push_variable(lua_State *L, int place)
     return true;
 }
 
+/* Pushes file:line, of which the end is what must not be cut. */
+static void
+push_place(lua_State *L, const lua_Debug *ar)
+{
+    size_t length;
+    const char *place = lua_pushfstring(L, "%s:%d", ar->short_src, ar->currentline);
+    lua_tolstring(L, -1, &length);
+    if (length < AMP_CELL_NAME)
+        return;
+    lua_pushfstring(L, "...%s", place + length - (AMP_CELL_NAME - 1 - 3));
+    lua_remove(L, -2);
+}
+
 void
 luampO_push_name(lua_State *L, int result)
 {
     lua_Debug ar;
     int level = 1;
+    bool is_sure = true; /* it is the script's line that calls, and not pcall or the like */
     for (; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "Sl", &ar);
         if (ar.currentline > 0 && strncmp(ar.source, "=luamp", 6) != 0)
             break;
+        is_sure = is_sure && *ar.what != 'C';
     }
     if (!lua_getstack(L, level, &ar)) {
         lua_pushliteral(L, "?");
@@ -584,13 +717,9 @@ luampO_push_name(lua_State *L, int result)
     lua_getinfo(L, "Sl", &ar);
     push_variables(L, &ar);
     const char *names = lua_tostring(L, -1);
-    int place = 0;
-    if (strchr(names, ',') != strrchr(names, ',')) {
-        place = place_in_list(L, &ar);
-        place = place < 0 ? -1 : place + result;
-    }
-    if (!push_variable(L, place))
-        lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+    int place = *names == '+' ? place_in_list(L, &ar) : 0;
+    if (!is_sure || *names == '\0' || place < 0 || !push_variable(L, place + result))
+        push_place(L, &ar);
     lua_remove(L, -2);
 }
 
