@@ -101,6 +101,15 @@ int luampB_nearest(lua_State *L);
 void luampB_join_family(lua_State *L);
 
 /*
+ * Numbers, of which one rule holds everywhere: a float that has an integer's value is that integer, and a
+ * string is no number.
+ */
+lua_Integer luampB_check_integer(lua_State *L, int index);
+lua_Integer luampB_opt_integer(lua_State *L, int index, lua_Integer otherwise);
+lua_Number luampB_check_number(lua_State *L, int index);
+bool luampB_is_integer(lua_State *L, int index, lua_Integer least, lua_Integer most);
+
+/*
  * Waiting.
  */
 

@@ -338,7 +338,7 @@ static int
 queue_get_many(lua_State *L)
 {
     struct luampO_object *object = check_queue(L);
-    lua_Integer max = luaL_checkinteger(L, 2);
+    lua_Integer max = luampB_check_integer(L, 2);
     luaL_argcheck(L, max >= 1, 2, "at least 1 expected");
     amp_time deadline = luampB_timeout(L, 3);
     if (object->owes_error)
@@ -459,7 +459,7 @@ make_queue(lua_State *L, const struct luampO_class *class)
 {
     static const char *const options[] = {"maxsize:integer", NULL};
     luampO_arguments(L, class, options);
-    lua_Integer limit = luaL_optinteger(L, 1, 0);
+    lua_Integer limit = luampB_opt_integer(L, 1, 0);
     luaL_argcheck(L, limit <= (lua_Integer) AMP_PERMITS_MAX, 1, "a smaller maxsize expected");
     struct luampO_object *object = luampO_push_new(L, class);
     struct amp_cell *cell = luampO_new_cell(L, class, 2);
@@ -580,8 +580,7 @@ add_awaited(lua_State *L, int index, struct awaited *awaited)
             luaL_error(L, "ipc.wait cannot wait for a %s", object->class->name);
         return;
     }
-    if (lua_isinteger(L, index) && lua_tointeger(L, index) >= 0 &&
-        lua_tointeger(L, index) <= INT_MAX) {
+    if (luampB_is_integer(L, index, 0, INT_MAX)) {
         awaited->descriptor = (int) lua_tointeger(L, index);
         return;
     }

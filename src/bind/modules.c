@@ -353,13 +353,45 @@ luampB_join_family(lua_State *L)
 }
 
 /*
+ * Numbers.
+ */
+
+lua_Integer
+luampB_check_integer(lua_State *L, int index)
+{
+    luaL_checktype(L, index, LUA_TNUMBER);
+    return luaL_checkinteger(L, index);
+}
+
+lua_Integer
+luampB_opt_integer(lua_State *L, int index, lua_Integer otherwise)
+{
+    return lua_isnoneornil(L, index) ? otherwise : luampB_check_integer(L, index);
+}
+
+lua_Number
+luampB_check_number(lua_State *L, int index)
+{
+    luaL_checktype(L, index, LUA_TNUMBER);
+    return lua_tonumber(L, index);
+}
+
+bool
+luampB_is_integer(lua_State *L, int index, lua_Integer least, lua_Integer most)
+{
+    int is_integer;
+    lua_Integer n = lua_tointegerx(L, index, &is_integer);
+    return lua_type(L, index) == LUA_TNUMBER && is_integer && n >= least && n <= most;
+}
+
+/*
  * Waiting.
  */
 
 amp_time
 luampB_timeout(lua_State *L, int index)
 {
-    return lua_isnoneornil(L, index) ? AMP_FOREVER : amp_deadline(luaL_checknumber(L, index));
+    return lua_isnoneornil(L, index) ? AMP_FOREVER : amp_deadline(luampB_check_number(L, index));
 }
 
 amp_time

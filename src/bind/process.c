@@ -1070,7 +1070,7 @@ process_sleep(lua_State *L)
 {
     if (amp_self.tid == 0)
         amp_thread_enter();
-    double seconds = luaL_checknumber(L, 1);
+    double seconds = luampB_check_number(L, 1);
     luaL_argcheck(L, !isnan(seconds), 1, "a number of seconds expected");
     amp_time deadline = amp_deadline(seconds);
     int result;

@@ -189,9 +189,9 @@ static int
 memory_read(lua_State *L)
 {
     struct memory *m = check_open(L);
-    lua_Integer i = luaL_optinteger(L, 2, 1);
+    lua_Integer i = luampB_opt_integer(L, 2, 1);
     check_range(L, m, i, 0);
-    lua_Integer n = luaL_optinteger(L, 3, (lua_Integer) m->size - i + 1);
+    lua_Integer n = luampB_opt_integer(L, 3, (lua_Integer) m->size - i + 1);
     check_range(L, m, i, n);
     lua_pushlstring(L, m->data + i - 1, (size_t) n);
     return 1;
@@ -203,7 +203,7 @@ memory_write(lua_State *L)
 {
     struct memory *m = check_open(L);
     size_t length;
-    lua_Integer i = luaL_checkinteger(L, 2);
+    lua_Integer i = luampB_check_integer(L, 2);
     const char *bytes = luaL_checklstring(L, 3, &length);
     check_range(L, m, i, (lua_Integer) length);
     memcpy(m->data + i - 1, bytes, length);

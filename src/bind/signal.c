@@ -141,7 +141,7 @@ luampB_is_interrupt(lua_State *L, int index)
 static int
 check_signal(lua_State *L, int index)
 {
-    lua_Integer number = luaL_checkinteger(L, index);
+    lua_Integer number = luampB_check_integer(L, index);
     luaL_argcheck(L, number >= 1 && number < SIGNALS, index, "no such signal");
     return (int) number;
 }
@@ -287,7 +287,7 @@ signal_getsignal(lua_State *L)
 static struct timeval
 seconds_argument(lua_State *L, int index, lua_Number default_value)
 {
-    lua_Number seconds = luaL_optnumber(L, index, default_value);
+    lua_Number seconds = lua_isnoneornil(L, index) ? default_value : luampB_check_number(L, index);
     luaL_argcheck(L, seconds >= 0 && seconds < 1e9, index, "a number of seconds, not negative");
     struct timeval value = {
         .tv_sec = (time_t) seconds,
@@ -312,7 +312,7 @@ to_seconds(struct timeval value)
 static int
 signal_alarm(lua_State *L)
 {
-    luaL_checknumber(L, 1);
+    luampB_check_number(L, 1);
     struct itimerval timer = {.it_value = seconds_argument(L, 1, 0)}, old;
     setitimer(ITIMER_REAL, &timer, &old);
     lua_pushinteger(L, (lua_Integer) ceil(to_seconds(old.it_value)));
@@ -322,7 +322,7 @@ signal_alarm(lua_State *L)
 static int
 signal_setitimer(lua_State *L)
 {
-    luaL_checknumber(L, 1);
+    luampB_check_number(L, 1);
     struct itimerval timer = {
         .it_value = seconds_argument(L, 1, 0),
         .it_interval = seconds_argument(L, 2, 0),
@@ -349,8 +349,8 @@ signal_pause(lua_State *L)
 static int
 signal_kill(lua_State *L)
 {
-    lua_Integer pid = luaL_checkinteger(L, 1);
-    int number = lua_isinteger(L, 2) && lua_tointeger(L, 2) == 0 ? 0 : check_signal(L, 2);
+    lua_Integer pid = luampB_check_integer(L, 1);
+    int number = luampB_is_integer(L, 2, 0, 0) ? 0 : check_signal(L, 2);
     if (kill((pid_t) pid, number) != 0) {
         int error = errno;
         return luaL_error(L, "cannot send signal %d to process %I: %s", number, pid,

@@ -156,8 +156,7 @@ read_address(lua_State *L, const struct luampO_class *class, int index,
         return wrong_address(L, class, "a path, \"@name\" or {host, port} expected");
     bool is_host = lua_geti(L, index, 1) == LUA_TSTRING;
     lua_geti(L, index, 2);
-    if (!is_host || !lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0 ||
-        lua_tointeger(L, -1) > 65535 || luaL_len(L, index) != 2)
+    if (!is_host || !luampB_is_integer(L, -1, 0, 65535) || luaL_len(L, index) != 2)
         wrong_address(L, class, "{host, port} is a string and an integer from 0 to 65535");
     size_t length;
     const char *host = lua_tolstring(L, -2, &length);
@@ -262,7 +261,7 @@ read_terms(lua_State *L, const struct luampO_class *class, struct amp_terms *ter
         terms->key = (const unsigned char *) lua_tolstring(L, 2, &terms->key_length);
     }
     if (!lua_isnil(L, 3)) {
-        if (!lua_isinteger(L, 3) || lua_tointeger(L, 3) < 1 || lua_tointeger(L, 3) > MESSAGE_MAX)
+        if (!luampB_is_integer(L, 3, 1, MESSAGE_MAX))
             wrong_option(L, class, "max_message", "a number of bytes from 1 to 2^32", 3);
         terms->max_message = (uint64_t) lua_tointeger(L, 3);
     }

@@ -414,7 +414,7 @@ semaphore_release(lua_State *L)
     if (permits && amp_permit_give(permits) == 0)
         return 0;
     struct luampO_object *object = check_semaphore(L);
-    lua_Integer n = luaL_optinteger(L, 2, 1);
+    lua_Integer n = luampB_opt_integer(L, 2, 1);
     luaL_argcheck(L, n >= 1, 2, "at least 1 expected");
     if (n > 1) {
         struct amp_semaphore semaphore = amp_semaphore_of(object->cell);
@@ -472,7 +472,7 @@ make_semaphore(lua_State *L, const struct luampO_class *class)
 {
     static const char *const options[] = {"n:integer", NULL};
     luampO_arguments(L, class, options);
-    lua_Integer n = luaL_optinteger(L, 1, 1);
+    lua_Integer n = luampB_opt_integer(L, 1, 1);
     luaL_argcheck(L, n >= 0 && n <= (lua_Integer) AMP_PERMITS_MAX, 1,
                   "a number of permits from 0 to 1073741823 expected");
     struct luampO_object *object = luampO_push_new(L, class);
@@ -774,7 +774,7 @@ static int
 condition_notify(lua_State *L)
 {
     struct luampO_object *object = check_condition_held(L, "notify");
-    lua_Integer n = luaL_optinteger(L, 2, 1);
+    lua_Integer n = luampB_opt_integer(L, 2, 1);
     luaL_argcheck(L, n >= 0, 2, "a number of waiters expected");
     amp_condition_notify(object->cell, n > UINT32_MAX ? UINT32_MAX : (uint32_t) n);
     return 0;
@@ -974,12 +974,12 @@ new_barrier(lua_State *L)
         "parties:integer", "action:function", "timeout:number", NULL,
     };
     luampO_arguments(L, &barrier_class, options);
-    lua_Integer parties = luaL_checkinteger(L, 1);
+    lua_Integer parties = luampB_check_integer(L, 1);
     luaL_argcheck(L, parties >= 1 && parties <= (lua_Integer) AMP_MEMBERS_MAX, 1,
                   "a number of parties from 1 to 2047 expected");
     if (!lua_isnil(L, 2))
         luaL_checktype(L, 2, LUA_TFUNCTION);
-    double timeout = luaL_optnumber(L, 3, -1);
+    double timeout = lua_isnil(L, 3) ? -1 : luampB_check_number(L, 3);
     struct luampO_object *object = luampO_push_new(L, &barrier_class);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, 1);

@@ -345,7 +345,7 @@ static int
 list_newindex(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &list_class);
-    lua_Integer i = luaL_checkinteger(L, 2);
+    lua_Integer i = luampB_check_integer(L, 2);
     if (lua_isnil(L, 3)) {
         if (i < 1 || i != (lua_Integer) amp_dict_count(object->cell))
             return luaL_error(L, "nil can be stored in a List only at its end; use l:pop(%I)", i);
@@ -386,7 +386,7 @@ static int
 list_pop(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &list_class);
-    lua_Integer i = luaL_optinteger(L, 2, 0);
+    lua_Integer i = luampB_opt_integer(L, 2, 0);
     struct amp_message message;
     int result = -ENOENT;
     if (i >= 1 || lua_isnoneornil(L, 2))

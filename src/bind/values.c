@@ -130,7 +130,7 @@ static bool
 sum(lua_State *L, const struct amp_type *type, uint64_t old, uint64_t *new)
 {
     if (type->class == AMP_FLOAT) {
-        double number = amp_float_of_bits(old) + luaL_checknumber(L, 2);
+        double number = amp_float_of_bits(old) + luampB_check_number(L, 2);
         if (!amp_float_fits(type, number))
             luaL_error(L, "add: %f does not fit typecode '%c'; the value stays as it was",
                        (LUAI_UACNUMBER) number, type->code);
@@ -140,7 +140,7 @@ sum(lua_State *L, const struct amp_type *type, uint64_t old, uint64_t *new)
     if (type->class != AMP_INTEGER)
         luaL_error(L, "add wants a number's typecode, not '%c'", type->code);
     int64_t result;
-    if (__builtin_add_overflow((int64_t) old, (int64_t) luaL_checkinteger(L, 2), &result) ||
+    if (__builtin_add_overflow((int64_t) old, (int64_t) luampB_check_integer(L, 2), &result) ||
         result < type->least || result > type->most)
         luaL_error(L, "add: %I + %I does not fit typecode '%c'; the value stays as it was",
                    (LUAI_UACINT) old, (LUAI_UACINT) lua_tointeger(L, 2), type->code);
@@ -392,8 +392,8 @@ array_totable(lua_State *L)
 {
     struct amp_cell *array = luampO_check(L, 1, &array_class)->cell;
     lua_Integer length = (lua_Integer) array->v_length;
-    lua_Integer from = luaL_optinteger(L, 2, 1);
-    lua_Integer to = luaL_optinteger(L, 3, -1);
+    lua_Integer from = luampB_opt_integer(L, 2, 1);
+    lua_Integer to = luampB_opt_integer(L, 3, -1);
     if (from < 0)
         from += length + 1;
     if (to < 0)
@@ -448,7 +448,7 @@ static int
 array_set(lua_State *L)
 {
     struct amp_cell *array = luampO_check(L, 1, &array_class)->cell;
-    lua_Integer from = luaL_checkinteger(L, 2);
+    lua_Integer from = luampB_check_integer(L, 2);
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_Integer n = luaL_len(L, 3);
     lua_Integer length = (lua_Integer) array->v_length;
@@ -488,7 +488,7 @@ luampB_new_array(lua_State *L)
     size_t n = 0;
     const char *bytes = NULL;
     if (lua_type(L, 2) == LUA_TNUMBER) {
-        lua_Integer size = luaL_checkinteger(L, 2);
+        lua_Integer size = luampB_check_integer(L, 2);
         luaL_argcheck(L, size >= 0, 2, "a size that is not negative expected");
         n = (size_t) size;
     } else if (lua_type(L, 2) == LUA_TSTRING) {
