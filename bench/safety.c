@@ -83,6 +83,7 @@ plain_commit(amp_word *word, uint32_t step, int wake)
 #define amp_ring_take_small plain_ring_take_small
 #define amp_ring_task_done plain_ring_task_done
 #define amp_ring_thread_leave plain_ring_thread_leave
+#define amp_ring_unfinished plain_ring_unfinished
 uint32_t amp_ring_size(const struct amp_cell *queue); /* used before it is defined */
 #include "core/ring.c"
 

@@ -43,10 +43,19 @@ void luampC_encode (lua_State *L, int first, int count, const char *root,
                     struct luampC_message *out);
 
 /*
+ * What is told of a value that cannot be sent: `cannot send PATH: WHY; REST`.
+ */
+struct luampC_told {
+    const char *root;
+    void (*push_rest) (lua_State *L, int index); /* pushes the rest, a string; NULL: there is none */
+    int index;                          /* of a value that it is about */
+};
+
+/*
  * The same for a receiver that decodes with these flags: what it does not accept cannot be sent.
  */
-void luampC_encode_for (lua_State *L, int first, int count, const char *root, unsigned flags,
-                        struct luampC_message *out);
+void luampC_encode_for (lua_State *L, int first, int count, const struct luampC_told *told,
+                        unsigned flags, struct luampC_message *out);
 
 /*
  * Pushes one value, the owner of the bytes of the message that luampC_encode() made last; later
@@ -83,6 +92,8 @@ bool luampC_is_number (const void *bytes, size_t length);
 #define LUAMPC_FUNCTIONS 1u
 /* Accept luamp objects. */
 #define LUAMPC_OBJECTS 2u
+/* The bytes may be those of a send_bytes: what is no message says so. */
+#define LUAMPC_RECEIVED 4u
 
 /*
  * The size of the message that consists of the one value at index; 0 when that value is not a

@@ -80,7 +80,8 @@ struct decoder {
 static void
 malformed (struct decoder *d, const char *why)
 {
-    luaL_error(d->L, "malformed message: %s", why);
+    luaL_error(d->L, "malformed message: %s%s", why,
+               d->flags & LUAMPC_RECEIVED ? "; what send_bytes sent is read by recv_bytes" : "");
 }
 
 static inline const unsigned char *
@@ -719,9 +720,9 @@ decode_message (lua_State *L, const unsigned char *bytes, size_t length, unsigne
 }
 
 static int
-decode_plain (lua_State *L, const unsigned char *bytes, size_t length)
+decode_plain (lua_State *L, const unsigned char *bytes, size_t length, unsigned flags)
 {
-    struct decoder d = {.L = L, .at = bytes, .end = bytes + length};
+    struct decoder d = {.L = L, .at = bytes, .end = bytes + length, .flags = flags};
 
     if (!push_plain(&d, *take(&d, 1)))
         malformed(&d, "its first byte is of no known kind");
@@ -758,7 +759,7 @@ luampC_decode (lua_State *L, const void *bytes, size_t length, unsigned flags)
         if (at[0] == TAG_MESSAGE)
             return decode_message(L, at, length, flags);
     }
-    return decode_plain(L, at, length);
+    return decode_plain(L, at, length, flags);
 }
 
 int

@@ -42,7 +42,7 @@ struct encoder {
     int holds;                          /* they are there */
     int room;                           /* stack slots known to be free */
     int checked;                        /* enum checked: the names, in this message */
-    const char *root;
+    const struct luampC_told *told;
     unsigned flags;                     /* what the receiver accepts */
     int count;                          /* of the values */
     int number;                         /* of the one that is being written */
@@ -83,7 +83,13 @@ static void
 fail (struct encoder *e, const char *what, const char *why)
 {
     e->s->busy = 0;
-    luaL_error(e->L, "cannot send %s: %s", what, why);
+    luaL_checkstack(e->L, 8, NULL);
+    if (e->told->push_rest)
+        e->told->push_rest(e->L, e->told->index);
+    else
+        lua_pushliteral(e->L, "");
+    const char *rest = lua_tostring(e->L, -1);
+    luaL_error(e->L, "cannot send %s: %s%s%s", what, why, *rest ? "; " : "", rest);
 }
 
 static void
@@ -98,10 +104,11 @@ static void
 fail_at_value (struct encoder *e, const char *why)
 {
     struct path path;
-    size_t length = strlen(e->root);
-    int numbered = e->count > 1 || (length >= 2 && strcmp(e->root + length - 2, "[]") == 0);
+    const char *root = e->told->root;
+    size_t length = strlen(root);
+    int numbered = e->count > 1 || (length >= 2 && strcmp(root + length - 2, "[]") == 0);
 
-    luampC_begin_path(&path, e->root, numbered ? e->number : 0);
+    luampC_begin_path(&path, root, numbered ? e->number : 0);
     luampC_add_steps(&path, e->L, e->s->open, e->s->depth);
     fail(e, path.text, why);
 }
@@ -948,14 +955,15 @@ write_message (struct encoder *e, int first)
 void
 luampC_encode (lua_State *L, int first, int count, const char *root, struct luampC_message *out)
 {
-    luampC_encode_for(L, first, count, root, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS, out);
+    luampC_encode_for(L, first, count, &(struct luampC_told) {.root = root},
+                      LUAMPC_FUNCTIONS | LUAMPC_OBJECTS, out);
 }
 
 void
-luampC_encode_for (lua_State *L, int first, int count, const char *root, unsigned flags,
-                   struct luampC_message *out)
+luampC_encode_for (lua_State *L, int first, int count, const struct luampC_told *told,
+                   unsigned flags, struct luampC_message *out)
 {
-    struct encoder e = {.L = L, .root = root, .flags = flags, .count = count,
+    struct encoder e = {.L = L, .told = told, .flags = flags, .count = count,
                         .base = lua_gettop(L)};
 
     first = lua_absindex(L, first);

@@ -83,8 +83,8 @@ connection_send_bytes(lua_State *L)
     struct amp_cell *queue = is_socket(object) ? NULL : outgoing(L, object);
     size_t length;
     const char *bytes = luaL_checklstring(L, 2, &length);
-    lua_Integer from = luaL_optinteger(L, 3, 1);
-    lua_Integer to = luaL_optinteger(L, 4, -1);
+    lua_Integer from = luampB_opt_integer(L, 3, 1);
+    lua_Integer to = luampB_opt_integer(L, 4, -1);
     if (from < 0)
         from += (lua_Integer) length + 1;
     if (to < 0)
@@ -288,17 +288,27 @@ take(lua_State *L, struct luampO_object *object, struct amp_message *message)
     return result;
 }
 
+/* Raises for an argument that is there: it would be taken for the timeout that there is none of. */
+static void
+check_no_timeout(lua_State *L, int index, const char *method)
+{
+    if (__builtin_expect(lua_gettop(L) >= index && !lua_isnil(L, index), 0))
+        luaL_error(L, "%s takes no timeout; wait with c:poll(%s) first", method,
+                   lua_type(L, index) == LUA_TNUMBER ? luaL_tolstring(L, index, NULL) : "seconds");
+}
+
 static int
 connection_recv(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
     struct amp_message message;
+    check_no_timeout(L, 2, "recv");
     if (is_socket(object))
         return luampB_socket_recv(L);
     int result = take(L, object, &message);
     if (result != 0)
         return luampB_give_up(L, luampB_reason(L, result, "empty", "receive"));
-    return luampB_decode(L, &message);
+    return luampB_decode_received(L, &message);
 }
 
 static int
@@ -314,7 +324,10 @@ static int
 connection_recv_bytes(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &luampB_connection_class);
-    lua_Integer max = luaL_optinteger(L, 2, LUA_MAXINTEGER);
+    if (lua_type(L, 2) == LUA_TNUMBER && !luampB_is_integer(L, 2, LUA_MININTEGER, LUA_MAXINTEGER))
+        check_no_timeout(L, 2, "recv_bytes");
+    check_no_timeout(L, 3, "recv_bytes");
+    lua_Integer max = luampB_opt_integer(L, 2, LUA_MAXINTEGER);
     luaL_argcheck(L, max >= 0, 2, "a number of bytes expected");
     struct amp_message message;
     if (is_socket(object))

@@ -25,8 +25,8 @@ static const struct luampO_class queue_class, joinable_class, simple_class;
  * Messages.
  */
 
-void
-luampB_encode(lua_State *L, int index, const char *root, struct luampB_outgoing *out)
+static void
+encode(lua_State *L, int index, const struct luampC_told *told, struct luampB_outgoing *out)
 {
     out->keeps = false;
     out->prefix = NULL;
@@ -35,7 +35,13 @@ luampB_encode(lua_State *L, int index, const char *root, struct luampB_outgoing 
     out->message.length = luampC_scalar_size(L, index);
     out->scalar = out->message.length > 0 ? index : 0;
     if (!out->scalar)
-        luampC_encode(L, index, 1, root, &out->message);
+        luampC_encode_for(L, index, 1, told, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS, &out->message);
+}
+
+void
+luampB_encode(lua_State *L, int index, const char *root, struct luampB_outgoing *out)
+{
+    encode(L, index, &(struct luampC_told) {.root = root}, out);
 }
 
 /* Handlers of signals may encode messages of their own. */
@@ -90,19 +96,28 @@ luampB_decode_message(lua_State *L)
     return luampC_decode(L, message->bytes, message->length, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS);
 }
 
-int
-luampB_decode(lua_State *L, struct amp_message *message)
+static int
+decode_received(lua_State *L)
+{
+    const struct amp_message *message = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    return luampC_decode(L, message->bytes, message->length,
+                         LUAMPC_FUNCTIONS | LUAMPC_OBJECTS | LUAMPC_RECEIVED);
+}
+
+static inline int
+decode(lua_State *L, struct amp_message *message, lua_CFunction function, unsigned flags)
 {
     int top = lua_gettop(L);
     if (message->ncells == 0 && !message->pinned && message->heap == NULL &&
         luampC_is_plain(message->bytes, message->length)) {
         amp_message_done(message); /* its bytes are read before anything else can run */
         luaL_checkstack(L, 2, NULL);
-        return luampC_decode(L, message->bytes, message->length, 0);
+        return luampC_decode(L, message->bytes, message->length, flags);
     }
     struct luampO_arrival arrival;
     luampO_arriving(&arrival, message->cells, message->ncells);
-    lua_pushcfunction(L, luampB_decode_message);
+    lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, message);
     int status = lua_pcall(L, 1, LUA_MULTRET, 0);
     luampO_arrived(&arrival);
@@ -115,6 +130,18 @@ luampB_decode(lua_State *L, struct amp_message *message)
     if (status != LUA_OK)
         lua_error(L);
     return lua_gettop(L) - top;
+}
+
+int
+luampB_decode(lua_State *L, struct amp_message *message)
+{
+    return decode(L, message, luampB_decode_message, 0);
+}
+
+int
+luampB_decode_received(lua_State *L, struct amp_message *message)
+{
+    return decode(L, message, decode_received, LUAMPC_RECEIVED);
 }
 
 /* Why a put or get did not happen. */
@@ -249,6 +276,13 @@ add_numbers(lua_State *L, struct amp_cell *queue, lua_Integer from, lua_Integer 
     return amp_ring_add(queue, small, count);
 }
 
+static void
+push_was_put(lua_State *L, int index)
+{
+    (void) index;
+    lua_pushliteral(L, "what stands before it was put");
+}
+
 /* put_many(list[, timeout]): how many were put, and the reason where not all. */
 static int
 queue_put_many(lua_State *L)
@@ -269,7 +303,7 @@ queue_put_many(lua_State *L)
         if (type != LUA_TNUMBER && type != LUA_TBOOLEAN && type != LUA_TSTRING)
             root = lua_pushfstring(L, "list[%I]", (LUAI_UACINT) i);
         struct luampB_outgoing out;
-        luampB_encode(L, 4, root, &out);
+        encode(L, 4, &(struct luampC_told) {.root = root, .push_rest = push_was_put}, &out);
         int result = reserve(L, object->cell, &out, deadline, &what);
         if (result != 0) {
             lua_pushinteger(L, i - 1);
@@ -411,6 +445,8 @@ static int
 queue_iter(lua_State *L)
 {
     check_queue(L);
+    if (!lua_isnoneornil(L, 2))
+        return luaL_error(L, "iter takes no timeout: it waits until the queue is closed; get takes one");
     lua_pushcfunction(L, next_of_queue);
     lua_pushvalue(L, 1);
     return 2;
@@ -450,6 +486,11 @@ describe_queue(lua_State *L, struct luampO_object *object, luaL_Buffer *text)
     else
         lua_pushfstring(L, "%d", (int) amp_ring_size(object->cell));
     luaL_addvalue(text);
+    uint32_t unfinished = object->class == &joinable_class ? amp_ring_unfinished(object->cell) : 0;
+    if (unfinished > 0) {
+        lua_pushfstring(L, ", %d not done", (int) unfinished);
+        luaL_addvalue(text);
+    }
     if (atomic_load(&object->cell->q_closed))
         luaL_addstring(text, ", closed");
 }

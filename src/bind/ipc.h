@@ -28,6 +28,9 @@ int luampB_send(lua_State *L, struct amp_cell *queue, struct luampB_outgoing *ou
    one. */
 int luampB_decode(lua_State *L, struct amp_message *message);
 
+/* The same of a message that a connection received. */
+int luampB_decode_received(lua_State *L, struct amp_message *message);
+
 /* A function for a protected call, with a struct amp_message as a light userdata: its values. */
 int luampB_decode_message(lua_State *L);
 

@@ -142,6 +142,35 @@ object_tostring(lua_State *L)
     return 1;
 }
 
+/* "a" or "an", for a class or a type. */
+static const char *
+article(const char *name)
+{
+    return strchr("AEIOaei", *name) || strcmp(name, "RLock") == 0 ? "an" : "a";
+}
+
+/* What the value at the index is called in messages; it stays as long as the value. */
+static const char *
+type_name(lua_State *L, int index)
+{
+    const char *name = luaL_typename(L, index);
+    if (luaL_getmetafield(L, index, "__name") != LUA_TNIL) {
+        if (lua_type(L, -1) == LUA_TSTRING)
+            name = lua_tostring(L, -1);
+        lua_pop(L, 1);
+    }
+    return name;
+}
+
+/* __newindex of a class that has none. */
+static int
+object_newindex(lua_State *L)
+{
+    const char *class = type_name(L, 1);
+    return luaL_error(L, "%s %s has no fields to set, such as '%s'", article(class), class,
+                      luaL_tolstring(L, 2, NULL));
+}
+
 /* __index of a class with fields: a method, else a field, else an error that says what there is. */
 static int
 object_index(lua_State *L)
@@ -188,6 +217,8 @@ luampO_define(lua_State *L, const struct luampO_class *class)
     lua_setfield(L, -2, "__gc");
     lua_pushcfunction(L, object_tostring);
     lua_setfield(L, -2, "__tostring");
+    lua_pushcfunction(L, object_newindex);
+    lua_setfield(L, -2, "__newindex");
     if (class->metamethods)
         luaL_setfuncs(L, class->metamethods, 0);
     lua_rawsetp(L, LUA_REGISTRYINDEX, class);
@@ -200,12 +231,14 @@ luampO_wrong(lua_State *L, int index, const struct luampO_class *class)
     const char *function = "?";
     if (lua_getstack(L, 0, &ar) && lua_getinfo(L, "n", &ar) && ar.name)
         function = ar.name;
-    const char *got = luaL_typename(L, index);
-    if (luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
-        got = lua_tostring(L, -1);
-    if (index == 1)
-        return luaL_error(L, "'%s' wants a %s to its left, not a %s; call it with a colon: "
-                          "x:%s(...)", function, class->name, got, function);
+    const char *got = type_name(L, index);
+    if (index == 1) {
+        const char *instead = "";
+        if (!lua_isnoneornil(L, 1))
+            instead = lua_pushfstring(L, ", not %s %s", article(got), got);
+        return luaL_error(L, "'%s' wants %s %s to its left%s; call it with a colon: x:%s(...)",
+                          function, article(class->name), class->name, instead, function);
+    }
     return luaL_error(L, "bad argument #%d to '%s' (%s expected, got %s)", index - 1, function,
                       class->name, got);
 }
@@ -376,14 +409,48 @@ static int
 unknown_option(lua_State *L, const struct luampO_class *class, const char *option,
                const char *const *options)
 {
-    const char *known[12] = {"name"};
-    for (int i = 0; options[i] && i < 10; i++)
-        known[i + 1] = lua_pushlstring(L, options[i], name_length(options[i]));
+    const char *known[12] = {NULL};
+    int n = 0;
+    for (; options[n] && n < 10; n++)
+        known[n] = lua_pushlstring(L, options[n], name_length(options[n]));
+    known[n] = "name";
     const char *meant = luampO_nearest(option, known);
     if (meant)
         return luaL_error(L, "unknown option '%s' of %s.%s; did you mean '%s'?", option,
                           class->module, maker_of(class), meant);
-    return luaL_error(L, "unknown option '%s' of %s.%s", option, class->module, maker_of(class));
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    for (int i = 0; i < n; i++) {
+        luaL_addstring(&text, i == 0 ? "'" : ", '");
+        luaL_addlstring(&text, options[i], name_length(options[i]));
+        luaL_addstring(&text, "'");
+    }
+    luaL_pushresult(&text);
+    return luaL_error(L, "unknown option '%s' of %s.%s; there %s%s%s'name'", option, class->module,
+                      maker_of(class), n == 0 ? "is " : "are ", lua_tostring(L, -1),
+                      n == 0 ? "" : " and ");
+}
+
+/* Raises for the argument behind the n options; where it may be the name, says where that goes. */
+static int
+too_many(lua_State *L, const struct luampO_class *class, const char *const *options, int n)
+{
+    int given = lua_gettop(L), type = lua_type(L, n + 1);
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    if (type == LUA_TSTRING || type == LUA_TTABLE) {
+        luaL_addstring(&text, n ? "; a name goes into one table with them: " : "; a name goes into a table: ");
+        lua_pushfstring(L, "%s.%s{", class->module, maker_of(class));
+        luaL_addvalue(&text);
+        for (int i = 0; i < n; i++) {
+            luaL_addlstring(&text, options[i], name_length(options[i]));
+            luaL_addstring(&text, " = ..., ");
+        }
+        luaL_addstring(&text, "name = ...}");
+    }
+    luaL_pushresult(&text);
+    return luaL_error(L, "%s.%s takes at most %d argument%s, not %d%s", class->module, maker_of(class), n,
+                      n == 1 ? "" : "s", given, lua_tostring(L, -1));
 }
 
 /* Raises unless the value on top is nil, or of the option's type. */
@@ -395,14 +462,12 @@ check_option(lua_State *L, const struct luampO_class *class, const char *option)
         return;
     type++;
     bool is_integer = strcmp(type, "integer") == 0;
-    const char *got = luaL_typename(L, -1);
-    int is_whole = 0;
-    if (is_integer && lua_type(L, -1) == LUA_TNUMBER)
-        lua_tointegerx(L, -1, &is_whole);
-    if (!is_whole && strcmp(type, got) != 0)
+    bool is_whole = is_integer && luampB_is_integer(L, -1, LUA_MININTEGER, LUA_MAXINTEGER);
+    const char *got = type_name(L, -1);
+    if (!is_whole && strcmp(type, luaL_typename(L, -1)) != 0)
         luaL_error(L, "option '%s' of %s.%s: %s %s expected, got %s",
                    lua_pushlstring(L, option, name_length(option)), class->module, maker_of(class),
-                   is_integer ? "an" : "a", type, got);
+                   article(type), type, got);
 }
 
 void
@@ -414,8 +479,7 @@ luampO_arguments(lua_State *L, const struct luampO_class *class, const char *con
     bool by_name = lua_gettop(L) == 1 && lua_type(L, 1) == LUA_TTABLE;
     if (!by_name) {
         if (lua_gettop(L) > n)
-            luaL_error(L, "%s.%s takes at most %d argument%s, not %d", class->module,
-                       maker_of(class), n, n == 1 ? "" : "s", lua_gettop(L));
+            too_many(L, class, options, n);
         lua_settop(L, n + 1);
         return;
     }

@@ -338,6 +338,9 @@ static int
 signal_pause(lua_State *L)
 {
     check_main_thread(L, "signal.pause");
+    if (!lua_isnoneornil(L, 1))
+        return luaL_error(L, "pause takes no timeout; to wait for a time, use process.sleep, or set "
+                          "signal.alarm before");
     if (amp_self.tid == 0)
         amp_thread_enter();
     /* A signal that came just before this call counts. */

@@ -366,7 +366,7 @@ luampB_socket_send(lua_State *L)
     struct luampO_object *object;
     unsigned flags = check_connection(L, &object)->stream.functions ? LUAMPC_FUNCTIONS : 0;
     struct luampC_message message;
-    luampC_encode_for(L, 2, 1, "value", flags, &message);
+    luampC_encode_for(L, 2, 1, &(struct luampC_told) {.root = "value"}, flags, &message);
     return send_message(L, message.bytes, message.length, false);
 }
 
@@ -415,9 +415,10 @@ decode(lua_State *L)
 {
     const struct incoming *incoming = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    int n = luampC_decode(L, incoming->bytes, incoming->length, incoming->flags);
+    int n = luampC_decode(L, incoming->bytes, incoming->length, incoming->flags | LUAMPC_RECEIVED);
     if (n != 1 || lua_isnil(L, -1))
-        return luaL_error(L, "malformed message: not one value");
+        return luaL_error(L, "malformed message: it is not one value; what send_bytes sent is read by "
+                          "recv_bytes");
     return 1;
 }
 

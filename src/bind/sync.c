@@ -758,7 +758,8 @@ static int
 condition_wait_for(lua_State *L)
 {
     check_condition_held(L, "wait for");
-    luaL_checkany(L, 2);
+    if (!lua_isfunction(L, 2) && luaL_getmetafield(L, 2, "__call") == LUA_TNIL)
+        return luaL_typeerror(L, 2, "function");
     amp_time deadline = luampB_timeout(L, 3);
     for (;;) {
         lua_settop(L, 2);
@@ -809,8 +810,7 @@ new_condition(lua_State *L)
         lock = luampO_peek(L, 1);
         if (lock == NULL || lock->is_part ||
             (lock->class != &luampB_lock_class && lock->class != &luampB_rlock_class))
-            return luaL_error(L, "bad argument #1 to 'Condition' (Lock or RLock expected, got %s)",
-                              luaL_typename(L, 1));
+            return luaL_typeerror(L, 1, "Lock or RLock");
         if (lock->cell == NULL)
             return luampO_closed(L, lock);
     }

@@ -46,11 +46,12 @@ encode_key(lua_State *L, int index, struct key *key)
     key->bytes.bytes = room;
 }
 
+/* `told` says for which key or item it is. */
 static void
-encode_value(lua_State *L, int index, struct amp_stored *stored)
+encode_value(lua_State *L, int index, const struct luampC_told *told, struct amp_stored *stored)
 {
     struct luampC_message message;
-    luampC_encode(L, index, 1, "value", &message);
+    luampC_encode_for(L, index, 1, told, LUAMPC_FUNCTIONS | LUAMPC_OBJECTS, &message);
     *stored = (struct amp_stored) {
         .value = {message.bytes, message.length},
         .handles = message.cells,
@@ -64,6 +65,27 @@ check_stored(lua_State *L, int failure)
     if (failure != 0 && failure != -ESTALE)
         luampB_raise(L, "store a value", failure);
     return failure;
+}
+
+/* `"n"`, `5`, `true`: a key as a script writes it. */
+static const char *
+push_key(lua_State *L, int key)
+{
+    if (lua_type(L, key) == LUA_TSTRING)
+        return lua_pushfstring(L, "\"%s\"", lua_tostring(L, key));
+    return luaL_tolstring(L, key, NULL);
+}
+
+static void
+push_for_key(lua_State *L, int key)
+{
+    lua_pushfstring(L, "it is for the key %s", push_key(L, key));
+}
+
+static void
+push_for_item(lua_State *L, int index)
+{
+    lua_pushfstring(L, "it is for the item %s", luaL_tolstring(L, index, NULL));
 }
 
 /*
@@ -92,8 +114,10 @@ set_entry(lua_State *L, struct amp_cell *dict, int index, int value, uint64_t ve
     struct key key;
     bool removes = lua_isnil(L, value);
     encode_key(L, index, &key);
-    if (!removes)
-        encode_value(L, value, &stored);
+    if (!removes) {
+        struct luampC_told told = {.root = "value", .push_rest = push_for_key, .index = index};
+        encode_value(L, value, &told, &stored);
+    }
     return check_stored(L, amp_dict_set(dict, key.bytes, removes ? NULL : &stored, version));
 }
 
@@ -359,7 +383,7 @@ list_newindex(lua_State *L)
         return 0;
     }
     struct amp_stored stored;
-    encode_value(L, 3, &stored);
+    encode_value(L, 3, &(struct luampC_told) {.root = "value", .push_rest = push_for_item, .index = 2}, &stored);
     int failure = i < 1 ? -ERANGE : amp_list_set(object->cell, (uint64_t) i, &stored);
     if (failure == -ERANGE)
         return luaL_error(L, "index %I of List \"%s\": it has %d items, and grows by one at its "
@@ -376,7 +400,7 @@ list_append(lua_State *L)
     if (lua_isnoneornil(L, 2))
         return luaL_error(L, "nil cannot be an item of a List");
     struct amp_stored stored;
-    encode_value(L, 2, &stored);
+    encode_value(L, 2, &(struct luampC_told) {.root = "value"}, &stored);
     check_stored(L, amp_list_append(object->cell, &stored));
     return 0;
 }
@@ -409,7 +433,9 @@ luampB_new_list(lua_State *L)
         if (lua_geti(L, 1, i) == LUA_TNIL)
             return luaL_error(L, "nil cannot be an item of a List, as at index %I",
                               (LUAI_UACINT) i);
-        encode_value(L, 5, &stored);
+        lua_pushinteger(L, i);
+        encode_value(L, 5, &(struct luampC_told) {.root = "value", .push_rest = push_for_item, .index = 6},
+                     &stored);
         check_stored(L, amp_list_append(object->cell, &stored));
         lua_settop(L, 4);
     }

@@ -16,53 +16,53 @@ type_of(const struct amp_cell *cell)
     return &amp_types[cell->v_type];
 }
 
+/* `item` is the value's place in a list, or 0. */
 static int
-out_of_range(lua_State *L, const struct amp_type *type, int index)
+out_of_range(lua_State *L, const struct amp_type *type, int index, lua_Integer item)
 {
+    const char *what = luaL_typename(L, index);
+    index = lua_absindex(L, index);
+    const char *value = luaL_tolstring(L, index, NULL);
+    const char *where = item > 0 ? lua_pushfstring(L, "item %I: ", (LUAI_UACINT) item) : "";
     if (type->class == AMP_CHARACTER)
-        return luaL_error(L, "a string of one byte expected for typecode 'c', got %s",
-                          luaL_tolstring(L, index, NULL));
+        return luaL_error(L, "%sa string of one byte expected for typecode 'c', got %s", where, value);
     if (type->class == AMP_BOOLEAN)
-        return luaL_error(L, "a boolean expected for typecode '?', got %s",
-                          luaL_typename(L, index));
+        return luaL_error(L, "%sa boolean expected for typecode '?', got %s", where, what);
     if (lua_type(L, index) != LUA_TNUMBER)
-        return luaL_error(L, "a number expected for typecode '%c', got %s", type->code,
-                          luaL_typename(L, index));
+        return luaL_error(L, "%sa number expected for typecode '%c', got %s", where, type->code, what);
     if (type->class == AMP_FLOAT)
-        return luaL_error(L, "%s does not fit typecode '%c'", luaL_tolstring(L, index, NULL),
-                          type->code);
-    return luaL_error(L, "%s does not fit typecode '%c': an integer from %I to %I expected",
-                      luaL_tolstring(L, index, NULL), type->code, (LUAI_UACINT) type->least,
-                      (LUAI_UACINT) type->most);
+        return luaL_error(L, "%s%s does not fit typecode '%c'", where, value, type->code);
+    return luaL_error(L, "%s%s does not fit typecode '%c': an integer from %I to %I expected", where,
+                      value, type->code, (LUAI_UACINT) type->least, (LUAI_UACINT) type->most);
 }
 
 /* The bits of the value at the index, which has this type in Lua. */
 static inline uint64_t
-to_bits(lua_State *L, const struct amp_type *type, int index, int got)
+to_bits(lua_State *L, const struct amp_type *type, int index, int got, lua_Integer item)
 {
     switch (type->class) {
     case AMP_CHARACTER: {
         size_t length = 0;
         const char *s = got == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
         if (length != 1)
-            out_of_range(L, type, index);
+            out_of_range(L, type, index, item);
         return (unsigned char) s[0];
     }
     case AMP_BOOLEAN:
         if (got != LUA_TBOOLEAN)
-            out_of_range(L, type, index);
+            out_of_range(L, type, index, item);
         return (uint64_t) lua_toboolean(L, index);
     case AMP_FLOAT: {
         lua_Number number = lua_tonumber(L, index);
         if (got != LUA_TNUMBER || !amp_float_fits(type, number))
-            out_of_range(L, type, index);
+            out_of_range(L, type, index, item);
         return amp_bits_of_float(type, number);
     }
     default: {
         int fits;
         lua_Integer n = lua_tointegerx(L, index, &fits);
         if (got != LUA_TNUMBER || !fits || n < type->least || n > type->most)
-            out_of_range(L, type, index);
+            out_of_range(L, type, index, item);
         return (uint64_t) n;
     }
     }
@@ -71,7 +71,7 @@ to_bits(lua_State *L, const struct amp_type *type, int index, int got)
 static uint64_t
 check_bits(lua_State *L, const struct amp_type *type, int index)
 {
-    return to_bits(L, type, index, lua_type(L, index));
+    return to_bits(L, type, index, lua_type(L, index), 0);
 }
 
 static inline void
@@ -419,7 +419,7 @@ read_list(lua_State *L, const struct amp_type *type, int list, lua_Integer from,
     bool is_plain = !lua_getmetatable(L, list); /* its elements are what rawgeti says */
     for (lua_Integer k = 1; k <= n; k++) {
         int got = is_plain ? lua_rawgeti(L, list, from + k) : lua_geti(L, list, from + k);
-        bits[k - 1] = to_bits(L, type, -1, got);
+        bits[k - 1] = to_bits(L, type, -1, got, from + k);
         lua_pop(L, 1);
     }
     lua_pop(L, is_plain ? 0 : 1);

@@ -894,6 +894,13 @@ amp_ring_task_done(struct amp_cell *q)
     }
 }
 
+uint32_t
+amp_ring_unfinished(struct amp_cell *q)
+{
+    uint32_t done = amp_count(atomic_load(&q->q_done)); /* first: it is never ahead */
+    return (amp_count(atomic_load(&q->q_published)) - done) & 0x7fffffffu;
+}
+
 int
 amp_ring_join(struct amp_cell *q, amp_time deadline, struct amp_what *what)
 {

@@ -152,6 +152,9 @@ void amp_ring_close(struct amp_cell *queue, enum amp_ring_closed how);
 /* One message that was got is done with: 0, or -ERANGE when more would be done than were put. */
 int amp_ring_task_done(struct amp_cell *queue);
 
+/* How many that were put are not done. */
+uint32_t amp_ring_unfinished(struct amp_cell *queue);
+
 /* Waits until all that were put are done: 0, -ETIMEDOUT, -EINTR, -EDEADLK. */
 int amp_ring_join(struct amp_cell *queue, amp_time deadline, struct amp_what *what);
 

@@ -274,7 +274,7 @@ static int
 encode(lua_State *state)
 {
     struct luampC_message message;
-    luampC_encode_for(state, 1, lua_gettop(state), "value", 0, &message);
+    luampC_encode_for(state, 1, lua_gettop(state), &(struct luampC_told) {.root = "value"}, 0, &message);
     lua_pushlstring(state, (const char *) message.bytes, message.length);
     return 1;
 }

@@ -417,11 +417,11 @@ end)
 
 t.test("a method called on something else says what it wants", function()
     local lock = sync.Lock()
-    t.raises(function() lock.acquire() end, "'acquire' wants a Lock to its left, not a .*colon",
+    t.raises(function() lock.acquire() end, "'acquire' wants a Lock to its left; .*colon",
         "without the colon")
-    t.raises(function() lock.release(sync.Event()) end, "wants a Lock to its left, not a Event",
+    t.raises(function() lock.release(sync.Event()) end, "wants a Lock to its left, not an Event",
         "another class")
-    t.raises(function() sync.RLock().acquire(lock) end, "wants a RLock to its left, not a Lock",
+    t.raises(function() sync.RLock().acquire(lock) end, "wants an RLock to its left, not a Lock",
         "a Lock as an RLock")
 end)
 
