@@ -107,13 +107,79 @@ get_entry(lua_State *L, struct amp_cell *dict, int index, uint64_t *version)
     return 1;
 }
 
+/*
+ * An update whose function is called again, since the entry has changed meanwhile. If the function changes
+ * it, that has no end; so an entry that is noted here is not the thread's to set. What notes it is
+ * a variable to be closed of dict_update.
+ */
+struct retry {
+    const struct amp_cell *dict;
+    struct retry *outer; /* in the function of which this update is called */
+    uint32_t thread;     /* a child that the function forks is another */
+    struct amp_bytes key;
+    unsigned char room[];
+};
+
+static __thread struct retry *retries;
+
 static int
-set_entry(lua_State *L, struct amp_cell *dict, int index, int value, uint64_t version)
+retry_close(lua_State *L)
+{
+    struct retry *retry = lua_touserdata(L, 1);
+    retries = retry->outer;
+    return 0;
+}
+
+/* Notes the update of the key at index 2, and leaves the variable at 4. */
+static void
+push_retry(lua_State *L, const struct amp_cell *dict)
+{
+    struct key key;
+    lua_settop(L, 3);
+    encode_key(L, 2, &key);
+    struct retry *retry = lua_newuserdatauv(L, sizeof *retry + key.bytes.length, 0);
+    *retry = (struct retry) {
+        .dict = dict,
+        .outer = retries,
+        .thread = amp_self.tid,
+        .key = {retry->room, key.bytes.length},
+    };
+    memcpy(retry->room, key.bytes.bytes, key.bytes.length);
+    if (luaL_newmetatable(L, "luamp.retry")) {
+        lua_pushcfunction(L, retry_close);
+        lua_setfield(L, -2, "__close");
+    }
+    lua_setmetatable(L, -2);
+    lua_insert(L, 4);
+    lua_settop(L, 4);
+    lua_toclose(L, 4);
+    retries = retry;
+}
+
+/* Raises if one of these updates is of this entry. */
+static void
+check_not_updated(lua_State *L, const struct amp_cell *dict, int index, const struct key *key,
+                  const struct retry *retry)
+{
+    for (; retry != NULL; retry = retry->outer) {
+        if (retry->dict == dict && retry->thread == amp_self.tid && retry->key.length == key->bytes.length &&
+            memcmp(retry->key.bytes, key->bytes.bytes, key->bytes.length) == 0)
+            luaL_error(L, "update of %s in Dict \"%s\": its function changes this entry itself; return "
+                       "the new value instead", push_key(L, index), dict->c_name);
+    }
+}
+
+/* `updates` are those in the functions of which this is called. */
+static int
+set_entry(lua_State *L, struct amp_cell *dict, int index, int value, uint64_t version,
+          const struct retry *updates)
 {
     struct amp_stored stored;
     struct key key;
     bool removes = lua_isnil(L, value);
     encode_key(L, index, &key);
+    if (__builtin_expect(updates != NULL, 0))
+        check_not_updated(L, dict, index, &key, updates);
     if (!removes) {
         struct luampC_told told = {.root = "value", .push_rest = push_for_key, .index = index};
         encode_value(L, value, &told, &stored);
@@ -135,7 +201,7 @@ dict_set(lua_State *L)
 {
     struct luampO_object *object = luampO_check(L, 1, &dict_class);
     lua_settop(L, 3);
-    set_entry(L, object->cell, 2, 3, AMP_ANY_VERSION);
+    set_entry(L, object->cell, 2, 3, AMP_ANY_VERSION, retries);
     return 0;
 }
 
@@ -168,8 +234,26 @@ dict_newindex(lua_State *L)
         }
         lua_settop(L, 3);
     }
-    set_entry(L, object->cell, 2, 3, AMP_ANY_VERSION);
+    set_entry(L, object->cell, 2, 3, AMP_ANY_VERSION, retries);
     return 0;
+}
+
+/* Calls the function at 3 with the value of the key at 2, and stores and leaves on top what it gives: 0; or
+   -ESTALE, and nothing is stored. */
+static int
+update_once(lua_State *L, struct amp_cell *dict, const struct retry *outer)
+{
+    int result = lua_gettop(L) + 1;
+    uint64_t version;
+    lua_pushvalue(L, 3);
+    lua_pushvalue(L, 2);
+    get_entry(L, dict, result + 1, &version);
+    lua_insert(L, result + 1);
+    lua_settop(L, result + 1);
+    lua_call(L, 1, 1);
+    int failure = set_entry(L, dict, 2, result, version, outer);
+    lua_settop(L, result);
+    return failure;
 }
 
 /*
@@ -182,17 +266,13 @@ dict_update(lua_State *L)
     struct luampO_object *object = luampO_check(L, 1, &dict_class);
     luaL_checkany(L, 2);
     luaL_checktype(L, 3, LUA_TFUNCTION);
-    uint64_t version;
-    do {
-        lua_settop(L, 3);
-        lua_pushvalue(L, 3);
-        lua_pushvalue(L, 2);
-        get_entry(L, object->cell, 5, &version);
-        lua_insert(L, 5);
-        lua_settop(L, 5);
-        lua_call(L, 1, 1);
-    } while (set_entry(L, object->cell, 2, 4, version) == -ESTALE);
-    lua_settop(L, 4);
+    const struct retry *outer = retries;
+    lua_settop(L, 3);
+    if (update_once(L, object->cell, outer) == -ESTALE) {
+        push_retry(L, object->cell);
+        while (update_once(L, object->cell, outer) == -ESTALE)
+            lua_settop(L, 4);
+    }
     return 1;
 }
 
@@ -317,7 +397,7 @@ luampB_new_dict(lua_State *L)
     if (!lua_isnil(L, 1)) {
         for (lua_pushnil(L); lua_next(L, 1); lua_settop(L, 5)) {
             lua_pushvalue(L, 5); /* the key is changed in place */
-            set_entry(L, object->cell, 7, 6, AMP_ANY_VERSION);
+            set_entry(L, object->cell, 7, 6, AMP_ANY_VERSION, NULL);
         }
     }
     lua_settop(L, 4);
