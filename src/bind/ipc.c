@@ -633,6 +633,8 @@ add_awaited(lua_State *L, int index, struct awaited *awaited)
             lua_pop(L, 1);
             return;
         }
+        if (lua_getfield(L, index, "_process") == LUA_TTABLE)
+            luaL_error(L, "ipc.wait cannot wait for %s", luaL_tolstring(L, index, NULL));
     }
     luaL_error(L, "ipc.wait waits for connections, queues, events, listeners, started "
                "processes and descriptors, not for a %s", luaL_typename(L, index));

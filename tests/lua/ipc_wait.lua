@@ -119,8 +119,8 @@ t.test("what cannot be waited for raises", function()
     t.raises(function() ipc.wait({9999}) end, "descriptor 9999 is not open", "one that is not open")
     t.raises(function() ipc.wait({ipc.Queue(), 9999}) end, "descriptor 9999 is not open",
         "beside a queue")
-    t.raises(function() ipc.wait({process.Process{target = print}}) end, "started processes",
-        "a process not yet started")
+    t.raises(function() ipc.wait({process.Process{name = "later", target = print}}) end,
+        'cannot wait for Process "later" %(not started%)', "a process not yet started")
     t.raises(function() ipc.wait({select(2, ipc.Pipe(false))}) end, "can only send", "a sending end")
     t.raises(function() ipc.wait({}, "x") end, "number expected", "no time")
     local many = {}
