@@ -23,8 +23,10 @@ end
 
 stands_still("a get, and no other process", [[ipc.Queue{name = "jobs"}:get()]],
     [[script.lua:1: deadlock: MainProcess waits for Queue "jobs", and there is no other process or thread]], 1)
-stands_still("a put into one's own full queue", [[local q = ipc.Queue(1) q:put(1) q:put(2)]],
-    [[script.lua:1: deadlock: MainProcess waits for Queue "q", and there is no other process or thread]], 1)
+stands_still("a put into one's own full queue", [[
+    local q = ipc.Queue(1)
+    print(q:put(1), q:put(2))]],
+    [[script.lua:2: deadlock: MainProcess waits for Queue "q", and there is no other process or thread]], 1)
 stands_still("an event, a thread and its end", [[
     local e = sync.Event()
     local t = thread.Thread{name = "T", target = function() e:wait() end}
