@@ -73,8 +73,7 @@ struct amp_header {
     uint32_t h_dying;                /* the cell whose end has begun, or 0 */
     _Atomic uint32_t h_transfers;    /* messages with objects that were received */
     _Atomic uint32_t h_lapses;       /* deaths that may have left an object's c_carried too high */
-    _Atomic uint32_t h_deaths;       /* how many members were recovered, */
-    _Atomic int64_t h_last_death;    /* and when the last one was */
+    _Atomic uint32_t h_deaths;       /* how many members were recovered */
 };
 
 struct amp_arena {

@@ -99,6 +99,7 @@ become(uint32_t index)
     atomic_store_explicit(&m->m_tid, amp_self.tid, memory_order_relaxed);
     amp_self.member = index;
     amp_self.waiting = &m->m_waiting;
+    amp_self.deaths = &amp_arena.header->h_deaths;
 }
 
 int
@@ -297,8 +298,7 @@ amp_member_bury(uint32_t index, uint32_t generation, bool reaped)
                               (m->m_waiting.w_serial + 2) & ~1u, memory_order_relaxed);
         atomic_store_explicit(&m->m_pin, 0, memory_order_relaxed);
         atomic_store_explicit(&m->m_handling, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&h->h_deaths, 1, memory_order_relaxed);
-        atomic_store_explicit(&h->h_last_death, amp_now(), memory_order_relaxed);
+        atomic_fetch_add_explicit(&h->h_deaths, 1, memory_order_release); /* pairs with note_sleep() */
         atomic_store_explicit(&m->m_state, STATE(generation + 1, AMP_FREE), memory_order_release);
         if (index < h->h_members_rover)
             h->h_members_rover = index; /* a guess, not under its lock */
@@ -362,6 +362,7 @@ amp_member_waiting(uint32_t index, struct amp_what *what, struct amp_sleep *slee
     };
     if (sleep != NULL) {
         *sleep = (struct amp_sleep) {
+            .deaths = atomic_load_explicit(&w->w_deaths, memory_order_relaxed),
             .is_closed = atomic_load_explicit(&w->w_is_closed, memory_order_relaxed),
             .began = atomic_load_explicit(&w->w_began, memory_order_relaxed),
             .looked = atomic_load_explicit(&w->w_looked, memory_order_relaxed),
@@ -472,7 +473,7 @@ static bool
 is_standstill(const struct amp_what *what, struct amp_deadlock *deadlock)
 {
     amp_time began = 0, looked = AMP_FOREVER;
-    unsigned followers = 0, top = amp_members_top();
+    unsigned followers = 0, deaths = 0, top = amp_members_top();
     deadlock->members = deadlock->length = 0;
     if (what->is_idle)
         return false;
@@ -491,14 +492,18 @@ is_standstill(const struct amp_what *what, struct amp_deadlock *deadlock)
             return false;
         began = sleep.began > began ? sleep.began : began;
         looked = sleep.looked < looked ? sleep.looked : looked;
-        deadlock->members++;
+        if (deadlock->members++ == 0)
+            deaths = sleep.deaths;
+        else if (sleep.deaths != deaths)
+            return false;
         if (its.is_idle || deadlock->length == AMP_EDGES_MAX)
             continue;
         followers += its.follows;
         deadlock->edges[deadlock->length++] = edge_of(i, &its);
     }
-    amp_time death = atomic_load_explicit(&amp_arena.header->h_last_death, memory_order_relaxed);
-    return looked > began && looked > death && (!what->follows || followers == deadlock->length);
+    if (atomic_load_explicit(&amp_arena.header->h_deaths, memory_order_relaxed) != deaths)
+        return false;
+    return looked > began && (!what->follows || followers == deadlock->length);
 }
 
 bool
@@ -524,6 +529,21 @@ amp_roster_thread_leave(void)
     last_deadlock = NULL;
 }
 
+/* Of its own, as it has two pages on the stack, which most members never need. */
+__attribute__((noinline)) static int
+look_for_deadlock(const struct amp_what *what)
+{
+    struct amp_deadlock deadlock;
+    if (!amp_roster_deadlock(what, &deadlock))
+        return 0;
+    if (last_deadlock == NULL)
+        last_deadlock = malloc(sizeof *last_deadlock);
+    if (last_deadlock == NULL)
+        return 0;
+    *last_deadlock = deadlock;
+    return -EDEADLK;
+}
+
 static int
 look_around(const struct amp_what *what)
 {
@@ -532,15 +552,7 @@ look_around(const struct amp_what *what)
     amp_roster_sweep();
     for (int i = 0; amp_slice_steps[i] != NULL; i++)
         amp_slice_steps[i]();
-    struct amp_deadlock deadlock;
-    if (amp_now() - what->since < AMP_SUSPICION || !amp_roster_deadlock(what, &deadlock))
-        return 0;
-    if (last_deadlock == NULL)
-        last_deadlock = malloc(sizeof *last_deadlock);
-    if (last_deadlock == NULL)
-        return 0;
-    *last_deadlock = deadlock;
-    return -EDEADLK;
+    return amp_now() - what->since < AMP_SUSPICION ? 0 : look_for_deadlock(what);
 }
 
 void

@@ -86,6 +86,7 @@ publish(const struct amp_what *what)
         atomic_store_explicit(&record->w_lock, what->lock, memory_order_relaxed);
         atomic_store_explicit(&record->w_since, what->since, memory_order_relaxed);
         atomic_store_explicit(&record->w_began, sleep->began, memory_order_relaxed);
+        atomic_store_explicit(&record->w_deaths, sleep->deaths, memory_order_relaxed);
         atomic_store_explicit(&record->w_looked, sleep->looked, memory_order_relaxed);
         atomic_store_explicit(&record->w_is_closed, sleep->is_closed, memory_order_relaxed);
         atomic_store_explicit(&record->w_follows, what->follows, memory_order_relaxed);
@@ -113,6 +114,8 @@ note_sleep(const amp_word *word, uint32_t value, bool is_closed, const struct am
         self->sleep.began = now;
     }
     self->sleep.looked = now;
+    if (self->deaths != NULL) /* acquire: what the dead did is seen by whoever sees that they are */
+        self->sleep.deaths = atomic_load_explicit(self->deaths, memory_order_acquire);
     self->sleep.is_closed = is_closed;
 }
 

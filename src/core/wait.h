@@ -68,7 +68,8 @@ struct amp_what {
 struct amp_sleep {
     bool is_closed;     /* without limit, and only members can end it */
     amp_time began;     /* when it first slept on this word with this value; since then it has done nothing */
-    amp_time looked;    /* when it last went to sleep, as that still was the word's value */
+    amp_time looked;    /* when it last went to sleep, as that still was the word's value; */
+    uint32_t deaths;    /* and how many members had ended by then */
 };
 
 /* The same, as others see it: in the waiting member's slot. Written by the member only, before
@@ -83,6 +84,7 @@ struct amp_waiting {
     _Atomic int64_t w_since;
     _Atomic int64_t w_began;
     _Atomic int64_t w_looked;
+    _Atomic uint32_t w_deaths;
     _Atomic bool w_is_closed;
     _Atomic bool w_follows;
     _Atomic bool w_is_idle;
@@ -94,6 +96,7 @@ struct amp_self {
     uint32_t member;                  /* index of its slot, or AMP_NOBODY */
     struct robust_list_head *robust;  /* the C library's own list of robust locks */
     struct amp_waiting *waiting;      /* in its slot, or NULL */
+    const _Atomic uint32_t *deaths;   /* the family's count of members that have ended, or NULL */
     uint32_t held;                    /* locks of the script that it holds */
     uint32_t handling;                /* how deep it is in making or dropping objects */
     bool sending;                     /* objects became part of a carrier, but that is not in force */

@@ -425,6 +425,7 @@ static bool
 is_told(const struct amp_what *what, struct amp_deadlock *deadlock)
 {
     amp_self.sleep.looked = amp_now();
+    amp_self.sleep.deaths = *amp_self.deaths;
     return amp_roster_deadlock(what, deadlock);
 }
 
