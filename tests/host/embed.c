@@ -376,9 +376,9 @@ refuse(lua_State *L)
     return 1;
 }
 
-/* A pool's iterator brings every item, or an error, and ends, whichever allocation is refused while it is read. */
-static void
-test_memory(void)
+/* A state with luamp, and with refuse(). */
+static lua_State *
+open_refusing(void)
 {
     lua_State *L = lua_newstate(allocate, NULL);
 
@@ -388,6 +388,15 @@ test_memory(void)
     luaL_openlibs(L);
     luamp_openlibs(L);
     lua_register(L, "refuse", refuse);
+    return L;
+}
+
+/* A pool's iterator brings every item, or an error, and ends, whichever allocation is refused while it is read. */
+static void
+test_memory(void)
+{
+    lua_State *L = open_refusing();
+
     ok(succeeds(L,
                 "local pool, signal = require 'luamp.pool', require 'luamp.signal'\n"
                 "local p <close> = pool.Pool(1)\n"
@@ -430,14 +439,8 @@ test_memory(void)
 static void
 test_starts(void)
 {
-    lua_State *L = lua_newstate(allocate, NULL);
+    lua_State *L = open_refusing();
 
-    if (L == NULL)
-        exit(EXIT_FAILURE);
-    refused = getpid();
-    luaL_openlibs(L);
-    luamp_openlibs(L);
-    lua_register(L, "refuse", refuse);
     succeeds(L,
              "local luamp, members = require 'luamp', require 'luamp.members'\n"
              "local process, thread, pool = luamp.process, luamp.thread, luamp.pool\n"
