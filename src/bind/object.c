@@ -943,12 +943,6 @@ luampO_push_awaited(lua_State *L, const struct amp_what *what)
 {
     char name[AMP_NAME_SIZE], object[AMP_CELL_NAME];
     switch (what->kind) {
-    case AMP_SLEEPING:
-        lua_pushliteral(L, "a time");
-        return;
-    case AMP_PAUSING:
-        lua_pushliteral(L, "a signal");
-        return;
     case AMP_JOINING:
         amp_member_name(what->cell, name);
         lua_pushfstring(L, "the end of %s", name);

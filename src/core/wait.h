@@ -44,15 +44,13 @@
 
 /* What a member can wait for besides an object, whose kinds are enum amp_kind of handle.h. */
 enum {
-    AMP_SLEEPING = 100,
-    AMP_PAUSING,
-    AMP_JOINING, /* the end of a member */
+    AMP_JOINING = 100, /* the end of a member */
     AMP_SELECTING,
 };
 
 /* What a wait is for. The caller's own; `since` is set by the first wait. */
 struct amp_what {
-    uint32_t kind;      /* what is waited for: enum amp_kind, AMP_SLEEPING to AMP_SELECTING, or 0 */
+    uint32_t kind;      /* what is waited for: enum amp_kind, AMP_JOINING, AMP_SELECTING, or 0 */
     uint32_t cell;      /* index of the object's cell, or 0; AMP_JOINING: of the member's slot, */
     uint32_t generation; /* and which of its members it is */
     uint64_t lock;      /* arena offset of a lock that is waited for without limit, or 0: an edge to
